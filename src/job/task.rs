@@ -1,0 +1,133 @@
+//! What a job is asked to do: one plain struct per kind of task, and the picture that a task speaks of.
+
+use serde::{Deserialize, Serialize};
+
+use super::Hash;
+
+/// A picture as a recipe: a file's content, then steps that follow from it alone.
+/// Equal recipes are the same picture, on every machine and in every sweep.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Picture {
+    /// The hash of the file's bytes.
+    pub content: Hash,
+    /// What is done to the decoded pixels, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+}
+
+impl Picture {
+    /// The picture's name in keys and tables: the hash of its recipe.
+    pub fn key(&self) -> Hash {
+        Hash::of_value(self)
+    }
+}
+
+/// One step of a picture's recipe, on 8-bit RGB pixels.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// The middle `size`×`size` pixels, or less where the picture is smaller.
+    Crop {
+        /// Side in pixels.
+        size: u32,
+    },
+    /// Gaussian blur.
+    Blur {
+        /// Standard deviation in pixels.
+        sigma: f64,
+    },
+    /// Down by `factor` and up again to the same size.
+    Resize {
+        /// How many times smaller the picture is in between.
+        factor: f64,
+    },
+    /// JPEG, 4:2:0, and back.
+    Jpeg {
+        /// libjpeg's quality, 1 to 100.
+        quality: u8,
+    },
+    /// Gaussian noise, the same for equal seeds.
+    Noise {
+        /// Standard deviation in 8-bit levels.
+        sigma: f64,
+        /// Seed of the noise.
+        seed: u64,
+    },
+}
+
+/// A metric, one of its variants, and the version of its definition.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct MetricId {
+    /// Such as `glcm_score`.
+    pub metric: String,
+    /// Such as `authors`.
+    pub variant: String,
+    /// Rises whenever the definition changes, so that corrected scores are computed again.
+    pub version: u32,
+}
+
+/// Scores one picture.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// What is scored.
+    pub picture: Picture,
+    /// What full-reference metrics compare it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Picture>,
+    /// Which scores are wanted.
+    pub metrics: Vec<MetricId>,
+    /// Refuse larger files; unset is the built-in limit of 2^28 pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<u64>,
+}
+
+/// Scores a set of pictures from their scores: whatever of them exists when it runs.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// Which set scores are wanted.
+    pub metrics: Vec<MetricId>,
+    /// The keys of the pictures, sorted.
+    pub pictures: Vec<Hash>,
+}
+
+impl Pool {
+    /// The set's name in tables: the hash of its pictures.
+    pub fn set_key(&self) -> Hash {
+        Hash::of_value(&self.pictures)
+    }
+}
+
+/// What a job does. Its key is the hash of this and of the version of its kind.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// See [`Evaluate`].
+    Evaluate(Evaluate),
+    /// See [`Pool`].
+    Pool(Pool),
+}
+
+impl Task {
+    /// The kind's name in tables and on the command line.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Evaluate(_) => "evaluate",
+            Self::Pool(_) => "pool",
+        }
+    }
+
+    /// The version of the kind: raise it when equal tasks no longer mean equal results.
+    fn version(&self) -> u32 {
+        match self {
+            Self::Evaluate(_) | Self::Pool(_) => 1,
+        }
+    }
+
+    /// Equal work has an equal key and is done once, whichever sweep asks for it.
+    pub fn key(&self) -> Hash {
+        Hash::of_value(&(self.version(), self))
+    }
+}

@@ -1,0 +1,21 @@
+//! jobctl makes and judges ultra-high-resolution images in batches.
+//!
+//! Data flows one way: sweep → plan → queue → worker → task → store → stats → report.
+//! A module uses only modules above it in this list; a test holds that rule.
+
+pub mod config;
+pub mod job;
+
+pub mod image;
+pub mod metrics;
+pub mod stats;
+
+pub mod sweep;
+pub mod plan;
+pub mod queue;
+pub mod store;
+pub mod report;
+
+pub mod tasks;
+pub mod worker;
+pub mod cli;

@@ -1,0 +1,133 @@
+//! What one sweep found: everything that a report is computed from, as one plain value.
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::task::{MetricId, Picture};
+use crate::job::{Hash, JobId, State};
+
+/// A sweep and all that is known of it at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Findings {
+    /// The sweep's id, such as `demo-3f9a2c01`.
+    pub sweep: String,
+    /// Its name.
+    pub name: String,
+    /// The sweep file as it was enqueued.
+    pub definition: String,
+    /// When it was enqueued, RFC 3339, UTC.
+    pub enqueued_at: String,
+    /// When this was read, RFC 3339, UTC.
+    pub read_at: String,
+    /// `jobctl` version, with its commit where known.
+    pub program: String,
+    /// The machines that worked on it: "host: what they are", sorted.
+    pub machines: Vec<String>,
+    /// Seconds of work over all attempts.
+    pub busy_seconds: f64,
+    /// Jobs by state; states without jobs are absent.
+    pub jobs: Vec<(State, u64)>,
+    /// What is compared, in the order of the sweep.
+    pub sources: Vec<Source>,
+    /// One per cell.
+    pub images: Vec<Image>,
+    /// All their scores.
+    pub scores: Vec<Score>,
+    /// Scores of whole sources.
+    pub set_scores: Vec<SetScore>,
+    /// What did not work, and why.
+    pub failures: Vec<Failure>,
+}
+
+/// A set of images that is compared with others as one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// Such as `photos` or `crops blur sigma=0.5`.
+    pub name: String,
+    /// The model that its pictures stand for, if the sweep says so.
+    pub model: Option<String>,
+    /// Its place on a ladder of known damage.
+    pub rung: Option<Rung>,
+}
+
+/// A source's place on a ladder of known damage.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Rung {
+    /// The ladder's name: the undamaged source and the kind, `crops blur`.
+    pub ladder: String,
+    /// The undamaged source's name.
+    pub of: String,
+    /// `blur`, `resize`, `jpeg` or `noise`.
+    pub kind: String,
+    /// What is varied: `sigma`, `factor`, `quality`.
+    pub parameter: String,
+    /// Its value.
+    pub level: f64,
+    /// The same, signed so that more is worse: `-quality` for JPEG, else the level.
+    pub severity: f64,
+}
+
+/// One cell's picture.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Image {
+    /// Index into [`Findings::sources`].
+    pub source: usize,
+    /// What pairs it with other sources' images: the path below its folder, without extension.
+    pub sample: String,
+    /// The recipe's hash.
+    pub key: Hash,
+    /// The recipe.
+    pub picture: Picture,
+    /// Size in pixels; absent where it was never decoded.
+    pub size: Option<(u32, u32)>,
+    /// The file it comes from, where this machine knows one.
+    pub path: Option<std::path::PathBuf>,
+    /// A small JPEG of it, where there is one.
+    pub preview: Option<std::path::PathBuf>,
+}
+
+/// One score of one image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Score {
+    /// Index into [`Findings::images`].
+    pub image: usize,
+    /// Which metric.
+    pub metric: MetricId,
+    /// The value; none where it is undefined.
+    pub value: Option<f64>,
+    /// Why it is undefined.
+    pub why: Option<String>,
+}
+
+/// One score of a whole source.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SetScore {
+    /// Index into [`Findings::sources`].
+    pub source: usize,
+    /// Which metric.
+    pub metric: MetricId,
+    /// The value; none where it is undefined.
+    pub value: Option<f64>,
+    /// Why it is undefined.
+    pub why: Option<String>,
+    /// How many images it was computed over.
+    pub n: u64,
+}
+
+/// A job that ended without a result.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// The job.
+    pub job: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Failed, cancelled or skipped.
+    pub state: State,
+    /// Which source's picture it was about: index into [`Findings::sources`].
+    pub source: Option<usize>,
+    /// Which sample.
+    pub sample: Option<String>,
+    /// What went wrong.
+    pub error: String,
+    /// How often it was tried.
+    pub n_attempts: u32,
+}

@@ -1,0 +1,16 @@
+//! One test binary: everything links once.
+#![cfg(test)]
+
+mod cli;
+mod dataset;
+mod image;
+mod metrics;
+mod plan;
+mod queue;
+mod report;
+mod score;
+mod stats;
+mod support;
+mod sweep;
+mod tidy;
+mod worker;
