@@ -12,6 +12,7 @@ pub mod stats;
 
 pub mod sweep;
 pub mod plan;
+pub mod database;
 pub mod queue;
 pub mod store;
 pub mod report;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::task::{MetricId, Picture};
 use crate::job::{Hash, JobId, State};
+use crate::plan::Rung;
 
 /// A sweep and all that is known of it at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,23 +50,6 @@ pub struct Source {
     pub rung: Option<Rung>,
 }
 
-/// A source's place on a ladder of known damage.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Rung {
-    /// The ladder's name: the undamaged source and the kind, `crops blur`.
-    pub ladder: String,
-    /// The undamaged source's name.
-    pub of: String,
-    /// `blur`, `resize`, `jpeg` or `noise`.
-    pub kind: String,
-    /// What is varied: `sigma`, `factor`, `quality`.
-    pub parameter: String,
-    /// Its value.
-    pub level: f64,
-    /// The same, signed so that more is worse: `-quality` for JPEG, else the level.
-    pub severity: f64,
-}
-
 /// One cell's picture.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Image {
@@ -75,8 +59,8 @@ pub struct Image {
     pub sample: String,
     /// The recipe's hash.
     pub key: Hash,
-    /// The recipe.
-    pub picture: Picture,
+    /// The recipe; absent where it was never made.
+    pub picture: Option<Picture>,
     /// Size in pixels; absent where it was never decoded.
     pub size: Option<(u32, u32)>,
     /// The file it comes from, where this machine knows one.
@@ -96,6 +80,8 @@ pub struct Score {
     pub value: Option<f64>,
     /// Why it is undefined.
     pub why: Option<String>,
+    /// What a reader of the value should know.
+    pub note: Option<String>,
 }
 
 /// One score of a whole source.
