@@ -10,13 +10,13 @@ pub mod image;
 pub mod metrics;
 pub mod stats;
 
-pub mod sweep;
 pub mod plan;
 pub mod database;
 pub mod queue;
-pub mod store;
 pub mod report;
+pub mod store;
+pub mod sweep;
 
+pub mod cli;
 pub mod tasks;
 pub mod worker;
-pub mod cli;
