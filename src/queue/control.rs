@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 
 use super::Tx;
 use super::settle::end;
-use super::wake::notify;
+use super::wake::{Call, notify};
 use crate::job::{JobId, State};
 
 /// How many jobs a cancellation ended at once, and how many it asked their workers to end.
@@ -65,7 +65,7 @@ pub async fn cancel_jobs(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<Cancel
     .await
     .context("ask for the running jobs' end")?;
     end(tx, &idle, State::Cancelled, Some("cancelled before it ran")).await?;
-    notify(tx).await?;
+    notify(tx, Call::End).await?;
     Ok(Cancelled { ended: idle.len(), asked: running.len() })
 }
 
@@ -161,7 +161,7 @@ pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
     .await
     .context("block the dependants again")?;
     hold(tx, &revived).await?;
-    notify(tx).await?;
+    notify(tx, Call::Ready).await?;
     Ok(revived.len())
 }
 
@@ -218,7 +218,7 @@ pub async fn set_paused(tx: &mut Tx<'_>, sweep: i32, paused: bool) -> anyhow::Re
         .await
         .context("find the sweep's jobs")?;
     hold(tx, &jobs).await?;
-    notify(tx).await
+    notify(tx, Call::Ready).await
 }
 
 /// Holds those of these jobs that only paused sweeps want, and lets the others go.

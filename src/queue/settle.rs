@@ -3,7 +3,7 @@
 use anyhow::Context;
 use uuid::Uuid;
 
-use super::wake::notify;
+use super::wake::{Call, notify};
 use super::{LeaseLost, Tx, backoff_limit_s};
 use crate::job::{JobId, Lease, State};
 
@@ -132,7 +132,7 @@ pub(super) async fn put_back(tx: &mut Tx<'_>, job: JobId, within_s: f64) -> anyh
     .execute(&mut **tx)
     .await
     .context("put the job back")?;
-    notify(tx).await
+    notify(tx, Call::Ready).await
 }
 
 /// Ends jobs, whatever state they are in, and releases, skips or cancels what depends on them.
@@ -221,7 +221,7 @@ async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> any
     .await
     .context("release the dependants")?;
     if released.contains(&true) {
-        notify(tx).await?;
+        notify(tx, Call::Ready).await?;
     }
     if state == State::Done {
         return Ok(Vec::new());

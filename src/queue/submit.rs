@@ -8,10 +8,11 @@ use sqlx::types::Json;
 
 use super::Tx;
 use super::control::{hold, revive_sweep};
-use super::wake::notify;
+use super::wake::{Call, notify};
 use crate::job::Hash;
 use crate::job::task::MetricId;
-use crate::plan::{EdgeKind, OnFailure, Plan};
+use crate::plan::{EdgeKind, Plan};
+use crate::sweep::OnFailure;
 
 /// The only lane there is yet: jobs that need no device.
 pub const LANE_CPU: i16 = 0;
@@ -116,7 +117,7 @@ pub async fn submit(
     copy_membership(tx, sweep, &ids.of).await?;
     block_live_children(tx, &blockers.n_of_live).await?;
     let n_revived = share(tx, plan.priority, &ids.known).await?;
-    notify(tx).await?;
+    notify(tx, Call::Ready).await?;
     Ok(Submitted { sweep, slug, new, is_new_sweep: true, n_revived })
 }
 

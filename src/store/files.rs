@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -43,11 +43,7 @@ impl FileHashes {
         let known = rows
             .into_iter()
             .map(|row| {
-                let stamp = FileStamp {
-                    path: PathBuf::from(OsString::from_vec(row.path)),
-                    bytes: u64::try_from(row.bytes)?,
-                    mtime_ns: row.mtime_ns,
-                };
+                let stamp = FileStamp { path: row.path, size_bytes: u64::try_from(row.bytes)?, mtime_ns: row.mtime_ns };
                 let size = row.width.zip(row.height);
                 let size = size.map(|(w, h)| anyhow::Ok((u32::try_from(w)?, u32::try_from(h)?))).transpose()?;
                 Ok((stamp, Known { content: row.content.try_into()?, size }))
@@ -61,15 +57,15 @@ impl FileHashes {
     /// # Errors
     /// Postgres is out of reach.
     pub async fn save(&mut self, tx: &mut Tx<'_>) -> anyhow::Result<()> {
-        let mut by_path: HashMap<PathBuf, (FileStamp, Known)> = HashMap::new();
+        let mut by_path: HashMap<Vec<u8>, (FileStamp, Known)> = HashMap::new();
         for (stamp, known) in self.fresh.drain(..) {
             by_path.insert(stamp.path.clone(), (stamp, known));
         }
         let (mut paths, mut bytes, mut mtimes, mut contents) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut widths, mut heights) = (Vec::new(), Vec::new());
         for (path, (stamp, known)) in by_path {
-            paths.push(path.as_os_str().as_bytes().to_vec());
-            bytes.push(i64::try_from(stamp.bytes)?);
+            paths.push(path);
+            bytes.push(i64::try_from(stamp.size_bytes)?);
             mtimes.push(stamp.mtime_ns);
             contents.push(known.content.0.to_vec());
             widths.push(known.size.and_then(|it| i32::try_from(it.0).ok()));

@@ -27,11 +27,11 @@ pub fn run(task: &Evaluate, inputs: &Inputs, memory: &mut Memory) -> Result<Outp
     let wanted = wanted(task).map_err(TaskError::Fatal)?;
     let max_pixels = task.max_pixels.unwrap_or(MAX_PIXELS);
     let file_bytes = decode(&task.picture, inputs, max_pixels, memory)?;
-    let rgb = make(&task.picture, memory);
+    let rgb = make(&task.picture, memory)?;
     let reference = match &task.reference {
         Some(reference) => {
             decode(reference, inputs, max_pixels, memory)?;
-            Some(make(reference, memory))
+            Some(make(reference, memory)?)
         }
         None => None,
     };
@@ -54,7 +54,8 @@ pub fn run(task: &Evaluate, inputs: &Inputs, memory: &mut Memory) -> Result<Outp
             Scored { metric: score.metric.id(), with_reference, value, why, note: score.note }
         })
         .collect();
-    let preview = image::jpeg::encode(&image::thumbnail(&rgb, PREVIEW_SIDE), PREVIEW_QUALITY);
+    let preview = image::jpeg::encode(&image::thumbnail(&rgb, PREVIEW_SIDE), PREVIEW_QUALITY)
+        .map_err(|error| TaskError::Fatal(error.into()))?;
     Ok(Output::Evaluated {
         made: Made { pixels: Hash::of(&rgb.pixels), width: rgb.width, height: rgb.height },
         preview: STANDARD.encode(preview),
@@ -92,9 +93,9 @@ fn decode(
     Ok(Some(bytes.len()))
 }
 
-fn make(picture: &Picture, memory: &Memory) -> Rgb {
+fn make(picture: &Picture, memory: &Memory) -> Result<Rgb, TaskError> {
     let (_, decoded) = memory.decoded.as_ref().expect("the file was decoded just now");
-    image::apply(decoded.clone(), &picture.steps)
+    image::apply(decoded.clone(), &picture.steps).map_err(|error| TaskError::Fatal(error.into()))
 }
 
 /// The bytes of the file of this content, from the first place that still holds them.

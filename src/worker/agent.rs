@@ -19,7 +19,8 @@ use crate::config::Times;
 use crate::job::Lease;
 use crate::queue::claim::{self, Introduction, beat, claim, register};
 use crate::queue::submit::LANE_CPU;
-use crate::queue::{rescue::rescue, settle, wake};
+use crate::queue::wake::{Bells, listen};
+use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
 
 /// What a worker is told when it starts.
@@ -60,8 +61,7 @@ struct Agent {
     /// Changes when the worker was given up and registers again.
     id: Mutex<Uuid>,
     running: Mutex<HashMap<Lease, watch::Sender<Order>>>,
-    /// Rings when Postgres says that there is something to look at; a ring is never missed.
-    bell: watch::Sender<()>,
+    bells: Bells,
     stop: watch::Sender<Stop>,
 }
 
@@ -77,7 +77,7 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         options,
         id: Mutex::new(id),
         running: Mutex::default(),
-        bell: watch::Sender::new(()),
+        bells: Bells::default(),
         stop: watch::Sender::new(Stop::No),
     });
     let mut slots = tokio::task::JoinSet::new();
@@ -94,7 +94,7 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
     });
     helpers.spawn(watch_for_end(agent.clone()));
     let listener = agent.clone();
-    helpers.spawn(async move { wake::listen(listener.bench.pool.clone(), &listener.bell).await });
+    helpers.spawn(async move { listen(listener.bench.pool.clone(), &listener.bells).await });
     while let Some(ended) = slots.join_next().await {
         if let Err(error) = ended {
             tracing::error!(error = %error, "a slot's keeper panicked");
@@ -117,7 +117,7 @@ async fn introduce(pool: &PgPool, n_slots: usize) -> anyhow::Result<Uuid> {
 async fn serve(agent: Arc<Agent>, slot: String) {
     let n_threads = (machine::n_cores() / agent.options.n_slots).max(1);
     let mut stop = agent.stop.subscribe();
-    let mut bell = agent.bell.subscribe();
+    let mut bell = agent.bells.ready.subscribe();
     let mut child = None;
     let mut loaded = None;
     while *stop.borrow() == Stop::No {
@@ -214,7 +214,7 @@ impl Agent {
 async fn heartbeat(agent: Arc<Agent>) {
     let times = agent.options.times;
     let pool = &agent.bench.pool;
-    let mut bell = agent.bell.subscribe();
+    let mut bell = agent.bells.end.subscribe();
     loop {
         bell.mark_unchanged();
         let id = *lock(&agent.id);
@@ -245,7 +245,7 @@ async fn heartbeat(agent: Arc<Agent>) {
         // A cancellation is told by the bell too, so that it need not wait for the next beat.
         tokio::select! {
             () = sleep(times.beat.mul_f64(rand::rng().random_range(0.9..1.0))) => {}
-            _ = bell.changed() => sleep(Duration::from_millis(200)).await,
+            _ = bell.changed() => {}
         }
     }
 }

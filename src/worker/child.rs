@@ -8,16 +8,25 @@ use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessGroup};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use super::pipe::{Reply, Request};
+use super::pipe::{END_OF_LOG, Reply, Request};
+
+/// What a slot says.
+#[derive(Debug)]
+pub enum Said {
+    /// It printed a line.
+    Line(String),
+    /// It answered the request, and had printed this before.
+    Reply(Reply, Vec<String>),
+}
 
 /// A slot's process.
 pub struct Child {
     process: Box<dyn ChildWrapper>,
     requests: ChildStdin,
     replies: Lines<BufReader<ChildStdout>>,
-    /// What it prints, line by line.
-    pub log: mpsc::Receiver<String>,
+    printed: mpsc::Receiver<String>,
 }
 
 impl Child {
@@ -39,10 +48,10 @@ impl Child {
         let mut process = CommandWrap::from(command).wrap(ProcessGroup::leader()).spawn().context("start a slot")?;
         let requests = process.stdin().take().context("a slot has a standard input")?;
         let replies = process.stdout().take().context("a slot has a standard output")?;
-        let printed = process.stderr().take().context("a slot has a standard error")?;
-        let (sender, log) = mpsc::channel(1000);
+        let stderr = process.stderr().take().context("a slot has a standard error")?;
+        let (sender, printed) = mpsc::channel(1000);
         tokio::spawn(async move {
-            let mut lines = BufReader::new(printed).split(b'\n');
+            let mut lines = BufReader::new(stderr).split(b'\n');
             while let Ok(Some(line)) = lines.next_segment().await {
                 let line = String::from_utf8_lossy(&line).replace('\0', "\u{fffd}");
                 if sender.send(line).await.is_err() {
@@ -50,7 +59,7 @@ impl Child {
                 }
             }
         });
-        Ok(Self { process, requests, replies: BufReader::new(replies).lines(), log })
+        Ok(Self { process, requests, replies: BufReader::new(replies).lines(), printed })
     }
 
     /// Hands it a task.
@@ -64,25 +73,54 @@ impl Child {
         self.requests.flush().await.context("hand the task to the slot")
     }
 
-    /// Waits for its reply. Safe to drop and call again.
+    /// Waits until it says something. Safe to drop and call again.
     ///
     /// # Errors
     /// It died, and how.
-    pub async fn reply(&mut self) -> anyhow::Result<Reply> {
-        match self.replies.next_line().await {
-            Ok(Some(line)) => serde_json::from_str(&line).context("understand the slot's reply"),
-            Ok(None) | Err(_) => {
-                let status = self.process.wait().await.context("wait for the slot")?;
-                bail!("its slot died: {status}")
-            }
+    pub async fn hear(&mut self) -> anyhow::Result<Said> {
+        // Replies first: the lines before a reply are taken up to the mark that stands behind them.
+        tokio::select! {
+            biased;
+            reply = self.replies.next_line() => match reply {
+                Ok(Some(line)) => {
+                    let reply = serde_json::from_str(&line).context("understand the slot's reply")?;
+                    Ok(Said::Reply(reply, self.rest_of_log().await))
+                }
+                Ok(None) | Err(_) => {
+                    let status = self.process.wait().await.context("wait for the slot")?;
+                    bail!("its slot died: {status}")
+                }
+            },
+            Some(line) = self.printed.recv() => Ok(Said::Line(line)),
         }
+    }
+
+    /// The lines up to the mark that ends a task's log.
+    async fn rest_of_log(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(Some(line)) = timeout(Duration::from_secs(1), self.printed.recv()).await {
+            if line == END_OF_LOG {
+                break;
+            }
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// What it has printed and nobody has heard yet; of a dying process, what comes in the next moments.
+    pub async fn last_words(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(Some(line)) = timeout(Duration::from_millis(50), self.printed.recv()).await {
+            lines.push(line);
+        }
+        lines
     }
 
     /// Ends it: SIGTERM, and after `grace` SIGKILL, to its whole process group.
     pub async fn end(mut self, grace: Duration) {
         drop(self.requests);
         let _ = self.process.signal(rustix::process::Signal::TERM.as_raw());
-        if tokio::time::timeout(grace, self.process.wait()).await.is_err() {
+        if timeout(grace, self.process.wait()).await.is_err() {
             let _ = self.process.start_kill();
             let _ = self.process.wait().await;
         }

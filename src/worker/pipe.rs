@@ -28,3 +28,6 @@ pub enum Reply {
         error: String,
     },
 }
+
+/// The line that a slot prints after each task, behind everything that the task has printed.
+pub const END_OF_LOG: &str = "\u{1e}";

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use anyhow::Context;
 
-use super::pipe::{Reply, Request};
+use super::pipe::{END_OF_LOG, Reply, Request};
 use crate::tasks::{self, Memory, TaskError};
 
 /// Serves requests until standard input ends.
@@ -30,6 +30,7 @@ pub fn serve() -> anyhow::Result<()> {
     for line in requests {
         let request: Request = serde_json::from_str(&line).context("understand the agent's request")?;
         let reply = answer(&request, &mut memory);
+        eprintln!("{END_OF_LOG}");
         let mut out = std::io::stdout().lock();
         serde_json::to_writer(&mut out, &reply)?;
         out.write_all(b"\n")?;

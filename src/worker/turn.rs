@@ -8,9 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sqlx::PgPool;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::child::Child;
+use super::child::{Child, Said};
 use super::pipe::{Reply, Request};
 use crate::job::task::{Evaluate, Task};
 use crate::job::{Hash, JobId, Lease};
@@ -74,7 +74,7 @@ pub(super) async fn take(
     let survivor = if matches!(end, End::Replied(_)) {
         Some(child)
     } else {
-        printed.drain(&mut child).await;
+        printed.lines.extend(child.last_words().await);
         child.end(bench.grace).await;
         None
     };
@@ -110,16 +110,14 @@ async fn wait(
     let mut flush = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            reply = child.reply() => break match reply {
-                Ok(reply) => {
-                    while let Ok(line) = child.log.try_recv() {
-                        printed.lines.push(line);
-                    }
-                    End::Replied(reply)
+            said = child.hear() => match said {
+                Ok(Said::Line(line)) => printed.lines.push(line),
+                Ok(Said::Reply(reply, lines)) => {
+                    printed.lines.extend(lines);
+                    break End::Replied(reply);
                 }
-                Err(error) => End::Died(error),
+                Err(error) => break End::Died(error),
             },
-            Some(line) = child.log.recv() => printed.lines.push(line),
             _ = flush.tick() => printed.flush(&bench.pool).await,
             () = &mut deadline => break End::TooLong(job.limit),
             order = next_order(orders) => break End::Ordered(order),
@@ -254,13 +252,6 @@ impl Printed {
             }
             // A log is worth less than a result: it must not hold the job up.
             Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot store the log yet"),
-        }
-    }
-
-    /// Takes what a dying process still has to say.
-    async fn drain(&mut self, child: &mut Child) {
-        while let Ok(Some(line)) = timeout(Duration::from_millis(100), child.log.recv()).await {
-            self.lines.push(line);
         }
     }
 }
