@@ -1,10 +1,12 @@
 //! A sweep: which pictures are compared, what is done to them and what is asked of them.
 
 mod block;
+mod captions;
 
 pub mod fault;
 pub mod inventory;
 mod read;
+mod sample;
 
 use crate::job::task::Step;
 use crate::metrics::Metric;
