@@ -43,7 +43,8 @@ create table source_file (
     seen_at timestamptz not null default now()
 );
 create index source_file_by_content on source_file (content);
-comment on table source_file is 'Hashes of files that sweeps have read, so that an unchanged file is not read again.';
+comment on table source_file is 'Files that sweeps have read: where their contents lie, and their hashes, so that an unchanged file is not read again.';
+comment on column source_file.mtime_ns is '-1: it had been written just before, and is read again next time.';
 
 create table artifact (
     hash bytea primary key check (length(hash) = 32),

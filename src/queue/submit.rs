@@ -12,7 +12,6 @@ use super::wake::{Call, notify};
 use crate::job::Hash;
 use crate::job::task::MetricId;
 use crate::plan::{EdgeKind, Plan};
-use crate::sweep::OnFailure;
 
 /// The only lane there is yet: jobs that need no device.
 pub const LANE_CPU: i16 = 0;
@@ -22,12 +21,10 @@ pub const LANE_CPU: i16 = 0;
 pub struct Submitted {
     /// The sweep's row.
     pub sweep: i32,
-    /// Its id for people.
-    pub slug: String,
     /// Jobs that were not known before, by kind.
     pub new: BTreeMap<String, usize>,
-    /// Whether the sweep itself was not known before.
-    pub is_new_sweep: bool,
+    /// Which of the plan's jobs those are.
+    pub is_new: Vec<bool>,
     /// Jobs of this sweep that had been cancelled and live again.
     pub n_revived: usize,
 }
@@ -81,10 +78,6 @@ pub async fn submit(
     program: &str,
 ) -> anyhow::Result<Submitted> {
     let slug = slug(&plan.name, plan_key);
-    let on_failure = match plan.on_failure {
-        OnFailure::Continue => "continue",
-        OnFailure::Stop => "stop",
-    };
     let sweep = sqlx::query_scalar!(
         "insert into sweep (slug, name, plan_key, definition, on_failure, priority, program, metrics)
         values ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -93,7 +86,7 @@ pub async fn submit(
         plan.name,
         &plan_key.0[..],
         definition,
-        on_failure,
+        plan.on_failure.word(),
         plan.priority,
         program,
         Json(metrics) as _
@@ -118,7 +111,7 @@ pub async fn submit(
     block_live_children(tx, &blockers.n_of_live).await?;
     let n_revived = share(tx, plan.priority, &ids.known).await?;
     notify(tx, Call::Ready).await?;
-    Ok(Submitted { sweep, slug, new, is_new_sweep: true, n_revived })
+    Ok(Submitted { sweep, new, is_new: ids.is_new, n_revived })
 }
 
 /// Which row each planned job is.

@@ -1,8 +1,8 @@
 //! What is known of files that sweeps have read: their hashes, and where a content may be found.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -10,13 +10,16 @@ use sqlx::PgPool;
 
 use crate::job::Hash;
 use crate::queue::Tx;
-use crate::sweep::inventory::{FileStamp, HashCache, Known};
+use crate::sweep::inventory::{FileStamp, HashCache, Inventory, Known};
 
 /// The hashes of unchanged files, in memory while a sweep's folders are read.
 #[derive(Debug, Default)]
 pub struct FileHashes {
     known: HashMap<FileStamp, Known>,
-    fresh: Vec<(FileStamp, Known)>,
+    /// Where the database knows which content to be.
+    located: HashSet<(Vec<u8>, Hash)>,
+    /// Files that were read just now.
+    fresh: HashMap<Vec<u8>, FileStamp>,
 }
 
 impl HashCache for FileHashes {
@@ -25,10 +28,13 @@ impl HashCache for FileHashes {
     }
 
     fn put(&mut self, stamp: FileStamp, known: Known) {
-        self.known.insert(stamp.clone(), known);
-        self.fresh.push((stamp, known));
+        self.fresh.insert(stamp.path.clone(), stamp.clone());
+        self.known.insert(stamp, known);
     }
 }
+
+/// The stamp of a file that may still be changing: no file has it, so the file is read again next time.
+const NO_STAMP: i64 = -1;
 
 impl FileHashes {
     /// Reads what the database knows.
@@ -40,36 +46,42 @@ impl FileHashes {
             .fetch_all(pool)
             .await
             .context("read the hashes of known files")?;
-        let known = rows
-            .into_iter()
-            .map(|row| {
-                let stamp = FileStamp { path: row.path, size_bytes: u64::try_from(row.bytes)?, mtime_ns: row.mtime_ns };
-                let size = row.width.zip(row.height);
-                let size = size.map(|(w, h)| anyhow::Ok((u32::try_from(w)?, u32::try_from(h)?))).transpose()?;
-                Ok((stamp, Known { content: row.content.try_into()?, size }))
-            })
-            .collect::<anyhow::Result<_>>()?;
-        Ok(Self { known, fresh: Vec::new() })
+        let mut hashes = Self::default();
+        for row in rows {
+            let content = row.content.try_into()?;
+            hashes.located.insert((row.path.clone(), content));
+            if row.mtime_ns == NO_STAMP {
+                continue;
+            }
+            let stamp = FileStamp { path: row.path, size_bytes: u64::try_from(row.bytes)?, mtime_ns: row.mtime_ns };
+            let size = row.width.zip(row.height);
+            let size = size.map(|(w, h)| anyhow::Ok((u32::try_from(w)?, u32::try_from(h)?))).transpose()?;
+            hashes.known.insert(stamp, Known { content, size });
+        }
+        Ok(hashes)
     }
 
-    /// Keeps what was learned.
+    /// Keeps where the files of a sweep are and what was learned of them.
     ///
     /// # Errors
     /// Postgres is out of reach.
-    pub async fn save(&mut self, tx: &mut Tx<'_>) -> anyhow::Result<()> {
-        let mut by_path: HashMap<Vec<u8>, (FileStamp, Known)> = HashMap::new();
-        for (stamp, known) in self.fresh.drain(..) {
-            by_path.insert(stamp.path.clone(), (stamp, known));
-        }
+    pub async fn save(&mut self, tx: &mut Tx<'_>, inventory: &Inventory) -> anyhow::Result<()> {
         let (mut paths, mut bytes, mut mtimes, mut contents) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut widths, mut heights) = (Vec::new(), Vec::new());
-        for (path, (stamp, known)) in by_path {
+        let mut seen = HashSet::new();
+        for file in inventory.blocks.iter().flatten() {
+            let path = file.path.as_os_str().as_bytes().to_vec();
+            let stamp = self.fresh.get(&path);
+            let is_news = stamp.is_some() || !self.located.contains(&(path.clone(), file.content));
+            if !is_news || !seen.insert(path.clone()) {
+                continue;
+            }
+            bytes.push(stamp.map_or(NO_STAMP, |it| i64::try_from(it.size_bytes).unwrap_or(NO_STAMP)));
+            mtimes.push(stamp.map_or(NO_STAMP, |it| it.mtime_ns));
             paths.push(path);
-            bytes.push(i64::try_from(stamp.size_bytes)?);
-            mtimes.push(stamp.mtime_ns);
-            contents.push(known.content.0.to_vec());
-            widths.push(known.size.and_then(|it| i32::try_from(it.0).ok()));
-            heights.push(known.size.and_then(|it| i32::try_from(it.1).ok()));
+            contents.push(file.content.0.to_vec());
+            widths.push(file.size.and_then(|it| i32::try_from(it.0).ok()));
+            heights.push(file.size.and_then(|it| i32::try_from(it.1).ok()));
         }
         sqlx::query!(
             "insert into source_file (path, bytes, mtime_ns, content, width, height)

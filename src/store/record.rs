@@ -216,6 +216,11 @@ impl KnownScores {
         Ok(Self(known))
     }
 
+    /// Whether none exists at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether this score exists.
     pub fn contains(&self, picture: &Hash, reference: Option<&Hash>, metric: &MetricId) -> bool {
         !self.0.is_empty() && self.0.contains(&(*picture, reference.copied(), metric.clone()))
