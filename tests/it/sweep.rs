@@ -1,7 +1,9 @@
 //! Sweep files: what is read, and what is said of those that are wrong.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Mutex;
@@ -219,4 +221,15 @@ fn captions_belong_to_files() {
     write(&captions, b"{\"file_name\": \"a.png\", \"text\": \"a\"}\n{\"file_name\": \"b.png\"}\n");
     let error = format!("{:#}", scan_into(&sweep, base.path(), &mut ()).unwrap_err());
     assert!(error.contains("metadata.jsonl:2") && error.contains("text") && error.contains("`photos`"), "{error}");
+}
+
+#[test]
+fn a_name_that_is_no_text_is_a_sample() {
+    let base = tempfile::tempdir().unwrap();
+    for name in [&b"caf\xe9.png"[..], b"caf\xe8.png", "café.png".as_bytes()] {
+        write(&base.path().join("photos").join(OsStr::from_bytes(name)), &png(1, 1));
+    }
+    let inventory = scan_into(&one_block("photos", ""), base.path(), &mut ()).unwrap();
+    assert_eq!(samples(&inventory), ["caf%E8", "caf%E9", "café"]);
+    assert!(inventory.blocks[0].iter().all(|it| it.path.exists()));
 }
