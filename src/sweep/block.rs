@@ -36,10 +36,18 @@ impl<'a> Block<'a> {
         self.table.get_key_value(key).map_or_else(|| self.span.clone(), |it| it.0.span())
     }
 
-    /// Takes down that `key` is not there.
+    /// Takes down that `key` is not there, unless it is there misspelt, which is taken down as that.
     pub(super) fn missing(&self, key: &str, example: &str) {
+        if self.has_misspelt(key) {
+            return;
+        }
         let message = format!("{} has no `{key}`", self.title);
         self.faults.at(&self.span, message, format!("add `{key} = {example}`"));
+    }
+
+    /// Whether some key looks like `key`. No two keys of a block look alike.
+    pub(super) fn has_misspelt(&self, key: &str) -> bool {
+        self.table.keys().any(|it| closest(it.get_ref(), [key]).is_some())
     }
 
     /// [`Self::text`], for a key that has to be there.
@@ -90,7 +98,7 @@ impl<'a> Block<'a> {
             let words = choices.iter().map(|it| it.0);
             let help =
                 meant(&text.value, words.clone()).unwrap_or_else(|| format!("`{key}` is one of {}", listed(words)));
-            self.faults.at(&text.span, format!("`{}` is no {key}", text.value), help);
+            self.faults.at(&text.span, format!("`{key}` cannot be `{}`", text.value), help);
         }
         found.map(|it| it.1)
     }
@@ -206,11 +214,15 @@ fn shown(value: &DeValue) -> String {
     }
 }
 
-/// What a string in a number's place probably means.
+/// What a string, or a whole number with a point, probably means.
 fn unquoted(value: &Spanned<DeValue>) -> Option<String> {
     match value.get_ref() {
         DeValue::String(text) if text.trim().parse::<f64>().is_ok() => {
             Some(format!("leave out the quotes: {}", text.trim()))
+        }
+        DeValue::Float(it) => {
+            let number = it.as_str().parse::<f64>().ok().filter(|it| it.fract() == 0.0 && it.abs() < 1e15)?;
+            Some(format!("write it without a point: {number}"))
         }
         _ => None,
     }

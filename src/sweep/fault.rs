@@ -89,7 +89,10 @@ impl fmt::Display for Faults {
                 // A tab stays a tab, so that the mark stands below its text at any tab width.
                 let gap: String =
                     shown.chars().take(column - 1).map(|it| if it == '\t' { '\t' } else { ' ' }).collect();
-                write!(f, "\n{line:5} | {shown}\n      | {gap}{} {label}", "^".repeat(n_marked))?;
+                write!(f, "\n{line:5} | {shown}\n      | {gap}{}", "^".repeat(n_marked))?;
+                if !label.is_empty() {
+                    write!(f, " {label}")?;
+                }
             }
             if let Some(help) = &fault.help {
                 write!(f, "\n  help: {help}")?;

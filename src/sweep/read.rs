@@ -52,7 +52,7 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let of = names.resolve(&drafts, faults);
     let damage: Vec<Damage> = drafts.into_iter().zip(of).map(|(draft, of)| draft.finish(of)).collect();
 
-    if block.get("images").is_none() {
+    if block.get("images").is_none() && !block.has_misspelt("images") {
         let help = "add `[[images]]` with a `name` and the `path` of a folder".to_owned();
         faults.at(&(end..end), "the sweep is empty: it has no [[images]]", help);
     }
@@ -69,6 +69,7 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
             faults.at(&span, "`evaluate` is a block", "write `[evaluate]` and its keys below it".to_owned());
             None
         }
+        None if block.has_misspelt("evaluate") => None,
         None => {
             let help = "add `[evaluate]` with `metrics = [\"NAME\"]`".to_owned();
             faults.at(&(end..end), "the sweep is empty: it has no [evaluate]", help);

@@ -86,8 +86,8 @@ fn level(block: &Block, kind: Kind) -> Option<Axis<Placed<f64>>> {
         return None;
     }
     match kind {
-        Kind::Blur | Kind::Noise => block.number_axis(key, "a number above 0", |it| it > 0.0),
-        Kind::Resize => block.number_axis(key, "a number of at least 1", |it| it >= 1.0),
+        Kind::Blur | Kind::Noise => block.number_axis(key, "a finite number above 0", |it| it > 0.0),
+        Kind::Resize => block.number_axis(key, "a finite number of at least 1", |it| it >= 1.0),
         Kind::Jpeg => {
             let axis = block.whole_axis(key, 1..=100)?;
             let values = axis.values.into_iter().map(|it| Placed { value: it.value as f64, span: it.span }).collect();
@@ -116,9 +116,9 @@ fn check_keys(block: &Block, kind: Option<Kind>) {
 /// No value twice on an axis: it would be one source under two names.
 fn check_grid(block: &Block, draft: &Draft) {
     let level = draft.level.values.iter().map(|it| (it.value.to_bits(), it.span.clone()));
-    check_distinct(block, draft.kind.parameter(), level);
+    check_distinct(block, &format!("`{}` has", draft.kind.parameter()), level);
     for (key, axis) in [("seed", &draft.seed), ("crop", &draft.crop)] {
-        check_distinct(block, key, axis.values.iter().map(|it| (it.value, it.span.clone())));
+        check_distinct(block, &format!("`{key}` has"), axis.values.iter().map(|it| (it.value, it.span.clone())));
     }
 }
 
@@ -148,7 +148,7 @@ fn check_zip(block: &Block, draft: &Draft) {
         let span = level.map_or_else(|| block.span.clone(), |it| it.span.clone());
         ((level.map(|it| it.value.to_bits()), bits(&draft.seed, idx), bits(&draft.crop, idx)), span)
     });
-    check_distinct(block, "the zipped axes", points);
+    check_distinct(block, "the zipped axes have", points);
 }
 
 fn check_distinct<K: Eq + std::hash::Hash>(block: &Block, axis: &str, points: impl Iterator<Item = (K, Range<usize>)>) {
@@ -156,7 +156,7 @@ fn check_distinct<K: Eq + std::hash::Hash>(block: &Block, axis: &str, points: im
     for (point, span) in points {
         if let Some(first) = seen.get(&point) {
             let places = vec![(span, "here".to_owned()), (first.clone(), "and here".to_owned())];
-            block.faults.at_all(places, format!("{axis} has the same value twice"), None);
+            block.faults.at_all(places, format!("{axis} the same value twice"), None);
         } else {
             seen.insert(point, span);
         }
