@@ -84,7 +84,10 @@ fn photographs_decode_to_the_pixels_of_opencv_and_their_crops_encode_to_the_byte
         let name = path.file_name().unwrap().to_str().unwrap();
         let expected = &table["photos"][name];
         let image = image::decode(&fs::read(path).unwrap(), MAX_PIXELS).unwrap();
-        assert_eq!((Value::from(image.width), Value::from(image.height)), (expected["width"].clone(), expected["height"].clone()));
+        assert_eq!(
+            (Value::from(image.width), Value::from(image.height)),
+            (expected["width"].clone(), expected["height"].clone())
+        );
         assert_eq!(hash(&image.pixels), expected["blake3"], "{name}");
         check_jpeg(name, &image.crop(200, 100, 701, 513), &expected["jpeg_of_crop"]);
     });
