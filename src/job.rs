@@ -115,15 +115,8 @@ pub enum State {
 
 impl State {
     /// Every state, in the order in which a job passes through them.
-    pub const ALL: [Self; 7] = [
-        Self::Waiting,
-        Self::Ready,
-        Self::Running,
-        Self::Done,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Skipped,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Waiting, Self::Ready, Self::Running, Self::Done, Self::Failed, Self::Cancelled, Self::Skipped];
 
     /// The word that the database, the command line and reports use.
     pub fn word(self) -> &'static str {

@@ -10,12 +10,12 @@ pub mod image;
 pub mod metrics;
 pub mod stats;
 
-pub mod sweep;
 pub mod plan;
 pub mod queue;
-pub mod store;
 pub mod report;
+pub mod store;
+pub mod sweep;
 
+pub mod cli;
 pub mod tasks;
 pub mod worker;
-pub mod cli;
