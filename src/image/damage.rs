@@ -1,0 +1,41 @@
+//! Known damage: a picture's recipe carried out, the same on every machine.
+
+use super::{ImageError, Rgb, blur, decode, jpeg, noise, resample};
+use crate::job::task::Step;
+
+/// Decodes a file and carries out the steps on it.
+///
+/// # Errors
+/// As [`decode`] and [`apply`].
+pub fn make(bytes: &[u8], steps: &[Step], max_pixels: u64) -> Result<Rgb, ImageError> {
+    apply(decode(bytes, max_pixels)?, steps)
+}
+
+/// Carries out the steps, in order.
+///
+/// - Crop: the middle, from ⌊(side − size)/2⌋ on; a side that is shorter stays whole.
+/// - Blur: `scipy.ndimage.gaussian_filter`, `mode="reflect"`, `truncate=4`, each channel for itself, rounded half to
+///   even.
+/// - Resize: Pillow's `BICUBIC` to max(1, round(side/factor)) a side, and back by the same filter.
+/// - Jpeg: [`jpeg::encode`] and [`decode`].
+/// - Noise: each value is v + σ·N(0, 1), rounded and clamped to 0..=255; the draws follow from the seed alone.
+///
+/// # Errors
+/// A side too long for JPEG in a Jpeg step.
+pub fn apply(image: Rgb, steps: &[Step]) -> Result<Rgb, ImageError> {
+    steps.iter().try_fold(image, |image, &step| match step {
+        Step::Crop { size } => Ok(middle(image, size)),
+        Step::Blur { sigma } => Ok(blur::gaussian(&image, sigma)),
+        Step::Resize { factor } => Ok(resample::down_and_up(&image, factor)),
+        Step::Jpeg { quality } => decode(&jpeg::encode(&image, quality)?, u64::MAX),
+        Step::Noise { sigma, seed } => Ok(noise::gaussian(image, sigma, seed)),
+    })
+}
+
+fn middle(image: Rgb, size: u32) -> Rgb {
+    let (width, height) = (image.width.min(size), image.height.min(size));
+    if (width, height) == (image.width, image.height) {
+        return image;
+    }
+    image.crop((image.width - width) / 2, (image.height - height) / 2, width, height)
+}
