@@ -1,4 +1,93 @@
-//! TBD
-pub struct Written { pub html: std::path::PathBuf, pub json: std::path::PathBuf }
-#[derive(Default)] pub struct Options;
-pub fn write(_: &crate::store::findings::Findings, d: &std::path::Path, _: &Options) -> anyhow::Result<Written> { Ok(Written{html: d.join("x"), json: d.join("y")}) }
+//! Reports: findings analysed to one plain value, and that value as a page that needs nothing else.
+
+mod analysis;
+mod conclusions;
+mod format;
+mod gallery;
+mod ladders;
+mod page;
+mod plot;
+mod relation;
+mod table;
+pub mod view;
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use askama::Template as _;
+
+pub use self::analysis::analyse;
+pub use self::view::Report;
+use crate::store::findings::Findings;
+
+/// How much a report may show.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The page's limit in bytes. What the gallery may use is what the rest leaves of it.
+    pub max_bytes: usize,
+    /// At most so many samples in the gallery.
+    pub max_samples: usize,
+    /// Side of a detail in pixels.
+    pub detail: u32,
+    /// Longer side of a whole picture's small copy, in pixels.
+    pub thumbnail: u32,
+    /// Files with more pixels are not opened for the gallery.
+    pub max_pixels: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { max_bytes: 10_000_000, max_samples: 6, detail: 192, thumbnail: 360, max_pixels: 1 << 26 }
+    }
+}
+
+/// Where a report was written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The page.
+    pub html: PathBuf,
+    /// The analysed value.
+    pub json: PathBuf,
+}
+
+/// Writes `report.html` and `report.json` into `directory`, which is made if need be.
+/// A reader sees either the files that were there before or the whole new ones.
+///
+/// # Errors
+/// When the directory cannot be made or written to.
+pub fn write(findings: &Findings, directory: &Path, options: &Options) -> anyhow::Result<Written> {
+    let report = analyse(findings);
+    let page = render(&report, findings, options)?;
+    let json = serde_json::to_vec_pretty(&report).context("report as JSON")?;
+
+    std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    let written = Written { html: directory.join("report.html"), json: directory.join("report.json") };
+    replace(&written.json, directory, &json)?;
+    replace(&written.html, directory, page.as_bytes())?;
+    Ok(written)
+}
+
+/// The page, with as many pictures as its limit allows.
+fn render(report: &Report, findings: &Findings, options: &Options) -> anyhow::Result<String> {
+    let without_pictures = page::Page::of(report, &gallery::Gallery::default()).render().context("render the report")?;
+    // What the notes on what is left out may take.
+    const SPARE: usize = 16 * 1024;
+    let n_bytes = options.max_bytes.saturating_sub(without_pictures.len() + SPARE);
+    let gallery = gallery::gallery(report, findings, options, n_bytes);
+    page::Page::of(report, &gallery).render().context("render the report")
+}
+
+fn replace(path: &Path, directory: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let write = || -> anyhow::Result<()> {
+        // As readable as any other new file: temporary files are private unless told otherwise.
+        let anyone = std::fs::Permissions::from_mode(0o666);
+        let mut file = tempfile::Builder::new().permissions(anyone).tempfile_in(directory)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}

@@ -1,0 +1,253 @@
+//! The gallery: whole pictures small, and details at their true size at the same place in all sources.
+
+mod detail;
+mod shelf;
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use self::detail::Place;
+use self::shelf::Shelf;
+use super::Options;
+use super::format::{self, Digits};
+use super::view::{ImageRow, Report, Sample};
+use crate::image::{Rgb, jpeg, thumbnail};
+use crate::store::findings::Findings;
+
+/// JPEG quality of details: high enough that what is seen is the picture's damage, not ours.
+const DETAIL_QUALITY: u8 = 90;
+const WHOLE_QUALITY: u8 = 80;
+/// A preview that is larger than this is made anew, smaller.
+const MAX_PREVIEW_BYTES: usize = 64 * 1024;
+
+/// The pictures of a report.
+#[derive(Default)]
+pub(super) struct Gallery {
+    pub(super) samples: Vec<Shown>,
+    /// What it leaves out, as sentences.
+    pub(super) notes: Vec<String>,
+}
+
+/// One sample's pictures.
+pub(super) struct Shown {
+    pub(super) name: String,
+    pub(super) disagreement: String,
+    pub(super) wholes: Vec<Whole>,
+    pub(super) groups: Vec<Group>,
+    /// What could not be shown, and why.
+    pub(super) problems: Vec<String>,
+}
+
+/// A whole picture, small.
+pub(super) struct Whole {
+    pub(super) source: String,
+    pub(super) size: String,
+    pub(super) uri: String,
+    /// The detail's frame in percent of the picture: left, top, width, height.
+    pub(super) frame: Option<[String; 4]>,
+}
+
+/// Details of pictures of equal size.
+pub(super) struct Group {
+    /// Where they are from.
+    pub(super) place: String,
+    pub(super) rows: Vec<Row>,
+}
+
+/// Details side by side: undamaged sources, or a ladder's rungs.
+pub(super) struct Row {
+    pub(super) title: String,
+    pub(super) is_ladder: bool,
+    pub(super) details: Vec<Detail>,
+}
+
+/// A detail at its true size.
+pub(super) struct Detail {
+    pub(super) label: String,
+    pub(super) source: String,
+    pub(super) uri: String,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// The main metrics' names and scores.
+    pub(super) scores: Vec<(String, String)>,
+}
+
+impl Shown {
+    fn n_bytes(&self) -> usize {
+        let wholes = self.wholes.iter().map(|it| it.uri.len() + 400);
+        let details = self.groups.iter().flat_map(|it| &it.rows).flat_map(|it| &it.details);
+        wholes.sum::<usize>() + details.map(|it| it.uri.len() + 600 + 80 * it.scores.len()).sum::<usize>()
+    }
+}
+
+/// The pictures of the first samples, as many as `options` and `n_bytes` allow.
+pub(super) fn gallery(report: &Report, findings: &Findings, options: &Options, n_bytes: usize) -> Gallery {
+    let mut gallery = Gallery::default();
+    let (mut n_left, mut n_tried) = (n_bytes, 0);
+    for sample in report.samples.iter().take(options.max_samples) {
+        n_tried += 1;
+        let shown = show(sample, report, findings, options);
+        let n_needed = shown.n_bytes();
+        if n_needed > n_left {
+            n_tried -= 1;
+            break;
+        }
+        n_left -= n_needed;
+        gallery.samples.push(shown);
+    }
+    let n_without = report.samples.len() - n_tried;
+    if n_without > 0 {
+        let why = if n_tried < options.max_samples { "the page would grow too large" } else { "the gallery's limit" };
+        let names: Vec<&str> = report.samples[n_tried..].iter().take(8).map(|it| it.name.as_str()).collect();
+        let more = if n_without > names.len() { format!(" and {} more", n_without - names.len()) } else { String::new() };
+        gallery.notes.push(format!("Not shown ({why}): {}{more}.", names.join(", ")));
+    }
+    gallery
+}
+
+fn show(sample: &Sample, report: &Report, findings: &Findings, options: &Options) -> Shown {
+    let mut shelf = Shelf::new(findings, options.max_pixels);
+    let mut shown = Shown {
+        name: sample.name.clone(),
+        disagreement: sample.disagreement.map(|it| Digits::two().number(it)).unwrap_or_default(),
+        wholes: Vec::new(),
+        groups: Vec::new(),
+        problems: Vec::new(),
+    };
+    let mut by_size: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
+    for &idx in &sample.images {
+        if let Some(size) = report.images[idx].size {
+            by_size.entry(size).or_default().push(idx);
+        }
+    }
+
+    let mut frames: BTreeMap<usize, Place> = BTreeMap::new();
+    for (size, images) in by_size.iter().rev() {
+        let Some((group, place)) = details(images, *size, &mut shelf, report, options) else { continue };
+        shown.groups.push(group);
+        frames.extend(images.iter().map(|it| (*it, place)));
+    }
+    for &idx in sample.images.iter().filter(|&&it| report.sources[report.images[it].source].rung.is_none()) {
+        let image = &report.images[idx];
+        if let Some(uri) = whole(idx, &mut shelf, findings, options) {
+            shown.wholes.push(Whole {
+                source: report.sources[image.source].name.clone(),
+                size: format::size(image.size),
+                uri,
+                frame: frames.get(&idx).zip(image.size).map(|(place, size)| place.percent_of(size)),
+            });
+        }
+    }
+    shown.problems = shelf.problems(report);
+    shown
+}
+
+/// The details of one group of images, all of `size`, and where they are from.
+fn details(
+    images: &[usize],
+    size: (u32, u32),
+    shelf: &mut Shelf,
+    report: &Report,
+    options: &Options,
+) -> Option<(Group, Place)> {
+    let rows = rows(images, report);
+    let first = *rows.first()?.images.first()?;
+    let worst = rows.iter().rfind(|it| it.is_ladder).or(rows.first())?.images.last().copied()?;
+    let place = match (shelf.picture(first), shelf.picture(worst)) {
+        (Some(from), Some(to)) => Place::of_largest_difference(&from, &to, options.detail),
+        (Some(it), None) | (None, Some(it)) => Place::of_largest_contrast(&it, options.detail),
+        (None, None) => return None,
+    };
+
+    let mut uris: BTreeMap<usize, String> = BTreeMap::new();
+    for &idx in images {
+        let Some(picture) = shelf.picture(idx) else { continue };
+        let Place { x, y, width, height } = place;
+        match jpeg::encode(&picture.crop(x, y, width, height), DETAIL_QUALITY) {
+            Ok(bytes) => drop(uris.insert(idx, data_uri(&bytes))),
+            Err(why) => shelf.fails(idx, why.to_string()),
+        }
+    }
+    let detail = |idx: usize, is_ladder: bool| {
+        let image = &report.images[idx];
+        let source = &report.sources[image.source];
+        let level = source.rung.as_ref().filter(|_| is_ladder);
+        Some(Detail {
+            label: level.map_or_else(|| source.name.clone(), |it| format::level(Some(it.level))),
+            source: source.name.clone(),
+            uri: uris.get(&idx)?.clone(),
+            width: place.width,
+            height: place.height,
+            scores: scores(image, report),
+        })
+    };
+    let rows = rows
+        .into_iter()
+        .map(|it| Row {
+            title: it.title,
+            is_ladder: it.is_ladder,
+            details: it.images.into_iter().filter_map(|idx| detail(idx, it.is_ladder)).collect(),
+        })
+        .filter(|it| !it.details.is_empty())
+        .collect();
+    Some((Group { place: format!("{place} of {}", format::size(Some(size))), rows }, place))
+}
+
+/// Images that stand in one row.
+struct Plan {
+    title: String,
+    is_ladder: bool,
+    images: Vec<usize>,
+}
+
+/// First what is on no ladder, then each ladder from little to much damage.
+fn rows(images: &[usize], report: &Report) -> Vec<Plan> {
+    let source_of = |idx: usize| report.images[idx].source;
+    let plain: Vec<usize> =
+        images.iter().copied().filter(|&it| report.sources[source_of(it)].rung.is_none()).collect();
+    let plain = Plan { title: "undamaged".to_owned(), is_ladder: false, images: plain };
+    let ladders = report.ladders.iter().map(|ladder| Plan {
+        title: format!("{}, {}", ladder.name, format::parameter(&ladder.parameter)),
+        is_ladder: true,
+        images: ladder
+            .rungs
+            .iter()
+            .filter(|it| it.level.is_some())
+            .filter_map(|rung| images.iter().copied().find(|&it| source_of(it) == rung.source))
+            .collect(),
+    });
+    std::iter::once(plain).chain(ladders).filter(|it| !it.images.is_empty()).collect()
+}
+
+fn scores(image: &ImageRow, report: &Report) -> Vec<(String, String)> {
+    let main = report.metrics.iter().zip(&image.scores).enumerate().filter(|(_, (it, _))| it.main);
+    main.map(|(metric, (column, score))| {
+        let values = report.sources.iter().flat_map(|it| it.cells[metric].values.iter().copied());
+        let text = score.map_or_else(|| "–".to_owned(), |it| Digits::of(values).number(it));
+        (column.label.clone(), text)
+    })
+    .collect()
+}
+
+/// A whole picture as a small JPEG: its preview where there is a fit one, else made from the file.
+fn whole(idx: usize, shelf: &mut Shelf, findings: &Findings, options: &Options) -> Option<String> {
+    let preview = findings.images[idx].preview.as_ref().and_then(|it| std::fs::read(it).ok());
+    let is_fit = |it: &Vec<u8>| it.starts_with(&[0xff, 0xd8]) && it.len() <= MAX_PREVIEW_BYTES;
+    if let Some(preview) = preview.filter(is_fit) {
+        return Some(data_uri(&preview));
+    }
+    let small: Rgb = thumbnail(&shelf.picture(idx)?, options.thumbnail);
+    match jpeg::encode(&small, WHOLE_QUALITY) {
+        Ok(bytes) => Some(data_uri(&bytes)),
+        Err(why) => {
+            shelf.fails(idx, why.to_string());
+            None
+        }
+    }
+}
+
+fn data_uri(jpeg: &[u8]) -> String {
+    format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg))
+}

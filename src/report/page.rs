@@ -1,0 +1,150 @@
+//! The page as a template sees it: tables, figures and sentences, all text still to be escaped.
+
+mod figures;
+mod ladders;
+mod notes;
+mod relation;
+mod sources;
+
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use self::figures::Figure;
+use super::format;
+use super::gallery::Gallery;
+use super::table::Table;
+use super::view::{Report, Tone};
+use crate::job::State;
+
+const STYLE: &str = include_str!("../../templates/report.css");
+const SCRIPT: &str = include_str!("../../templates/report.js");
+
+/// What `report.html` shows.
+#[derive(Template)]
+#[template(path = "report.html")]
+pub(super) struct Page<'a> {
+    report: &'a Report,
+    gallery: &'a Gallery,
+    style: &'static str,
+    script: &'static str,
+    script_hash: String,
+    facts: Vec<(String, String)>,
+    jobs: Vec<(&'static str, String)>,
+    conclusions: Vec<(&'static str, &'static str, &'a str)>,
+    sources: Table,
+    other_sources: Option<Table>,
+    source_notes: Vec<String>,
+    verdicts: Option<Table>,
+    ladders: Vec<ladders::Block>,
+    other_ladders: Vec<ladders::Block>,
+    strips: Vec<Figure>,
+    other_strips: Vec<Figure>,
+    strip_note: String,
+    relation: Option<relation::Part>,
+    failures: Option<Table>,
+    failure_note: String,
+    gaps: Option<Table>,
+    gap_note: String,
+    metrics: Table,
+    images: Table,
+    image_note: String,
+    enqueued: String,
+    read: String,
+    busy: String,
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn of(report: &'a Report, gallery: &'a Gallery) -> Self {
+        let (failures, failure_note) = notes::failures(report);
+        let (gaps, gap_note) = notes::gaps(report);
+        let (images, image_note) = notes::images(report);
+        let (ladders, other_ladders) = ladders::blocks(report);
+        let (strips, other_strips) = figures::strips(report);
+        Self {
+            report,
+            gallery,
+            style: STYLE,
+            script: SCRIPT,
+            // The policy lets this script run and no other, whatever a name may hold.
+            script_hash: STANDARD.encode(Sha256::digest(SCRIPT)),
+            facts: facts(report),
+            jobs: jobs(report),
+            conclusions: report.conclusions.iter().map(|it| tone(it.tone, &it.text)).collect(),
+            sources: sources::table(report, true),
+            other_sources: report.metrics.iter().any(|it| !it.main).then(|| sources::table(report, false)),
+            source_notes: sources::notes(report),
+            verdicts: ladders::verdicts(report),
+            ladders,
+            other_ladders,
+            strips,
+            other_strips,
+            strip_note: figures::strip_note(report),
+            relation: relation::part(report),
+            failures,
+            failure_note,
+            gaps,
+            gap_note,
+            metrics: notes::metrics(report),
+            images,
+            image_note,
+            enqueued: format::moment(&report.run.enqueued_at),
+            read: format::moment(&report.run.read_at),
+            busy: format::duration(report.run.busy_seconds),
+        }
+    }
+
+    /// Samples on which the gallery has nothing to show are not headed.
+    fn has_gallery(&self) -> bool {
+        !self.gallery.samples.is_empty() || !self.gallery.notes.is_empty()
+    }
+
+    fn level(&self) -> String {
+        format!("{} %", (self.report.bootstrap.level * 100.0).round())
+    }
+
+    fn n_resamples(&self) -> String {
+        format::thousands(self.report.bootstrap.n_resamples as u64)
+    }
+}
+
+fn facts(report: &Report) -> Vec<(String, String)> {
+    let samples = report.samples.len();
+    [
+        (report.sources.len(), "source"),
+        (samples, "sample"),
+        (report.images.len(), "image"),
+        (report.metrics.len(), "metric"),
+        (report.ladders.len(), "ladder"),
+    ]
+    .into_iter()
+    .filter(|it| it.0 > 0)
+    .map(|(n, what)| (format::thousands(n as u64), format!("{what}{}", if n == 1 { "" } else { "s" })))
+    .collect()
+}
+
+/// Jobs by state, with a class that says whether a state is as it should be.
+fn jobs(report: &Report) -> Vec<(&'static str, String)> {
+    let mut jobs: Vec<(State, u64)> = report.run.jobs.iter().copied().filter(|it| it.1 > 0).collect();
+    jobs.sort();
+    jobs.into_iter()
+        .map(|(state, n)| {
+            let class = match state {
+                State::Done => "right",
+                State::Failed => "wrong",
+                _ => "unclear",
+            };
+            (class, format!("{} {state}", format::thousands(n)))
+        })
+        .collect()
+}
+
+fn tone(tone: Tone, text: &str) -> (&'static str, &'static str, &str) {
+    match tone {
+        Tone::Right => ("right", "✓", text),
+        Tone::Wrong => ("wrong", "✗", text),
+        Tone::Unclear => ("unclear", "?", text),
+        Tone::Plain => ("plain", "·", text),
+    }
+}

@@ -1,0 +1,100 @@
+//! The tables at the end: what failed, what was not computed, what the metrics are and which images they saw.
+
+use crate::report::format;
+use crate::report::table::{Cell, Table, numbers, words};
+use crate::report::view::Report;
+
+/// Longer lists are cut, and the page says so; `report.json` has them whole.
+const MAX_ROWS: usize = 500;
+
+/// Jobs that ended without a result.
+pub(super) fn failures(report: &Report) -> (Option<Table>, String) {
+    let head = vec![
+        words("Job"),
+        words("Kind"),
+        words("State"),
+        words("Source"),
+        words("Sample"),
+        words("Error"),
+        numbers("Attempts"),
+    ];
+    let mut table = Table { class: "wordy", ..Table::new("Jobs that ended without a result", head) };
+    for it in report.failures.iter().take(MAX_ROWS) {
+        let source = it.source.and_then(|it| report.sources.get(it)).map_or("–", |it| &it.name);
+        table.rows.push(vec![
+            Cell::number(it.job.to_string(), it.job.0 as f64),
+            Cell::words(&it.kind),
+            Cell::words(it.state.word()),
+            Cell::words(source),
+            Cell::words(it.sample.as_deref().unwrap_or("–")),
+            Cell::words(&it.error).classed("error"),
+            Cell::number(it.n_attempts.to_string(), f64::from(it.n_attempts)),
+        ]);
+    }
+    (some(table), cut(report.failures.len()))
+}
+
+/// Scores that are not there.
+pub(super) fn gaps(report: &Report) -> (Option<Table>, String) {
+    let head = vec![words("Metric"), words("Source"), words("Why"), numbers("Images"), words("Samples")];
+    let mut table = Table { class: "wordy", ..Table::new("Scores that are undefined or were not computed", head) };
+    for it in report.gaps.iter().take(MAX_ROWS) {
+        let shown: Vec<&str> = it.samples.iter().take(4).map(String::as_str).collect();
+        let more = if it.samples.len() > shown.len() { ", …" } else { "" };
+        table.rows.push(vec![
+            Cell::words(&report.metrics[it.metric].label),
+            Cell::words(&report.sources[it.source].name),
+            Cell::words(&it.why),
+            Cell::number(format::thousands(it.samples.len() as u64), it.samples.len() as f64),
+            Cell::words(format!("{}{more}", shown.join(", "))),
+        ]);
+    }
+    (some(table), cut(report.gaps.len()))
+}
+
+/// What the metrics are.
+pub(super) fn metrics(report: &Report) -> Table {
+    let head = vec![words("Metric"), words("Variant"), numbers("Version"), words("Better"), words("Unit"), words("What it is")];
+    let mut table = Table { class: "wordy", ..Table::new("Definitions of the metrics", head) };
+    for it in &report.metrics {
+        let better = it.better.map_or("not known", |_| format::arrow_words(it.better));
+        table.rows.push(vec![
+            Cell::words(&it.id.metric).classed("code"),
+            Cell::words(&it.id.variant).classed("code"),
+            Cell::number(it.id.version.to_string(), f64::from(it.id.version)),
+            Cell::words(better.trim_end_matches(" is better")),
+            Cell::words(if it.unit.is_empty() { "–" } else { &it.unit }),
+            Cell::words(&it.about),
+        ]);
+    }
+    table
+}
+
+/// Every image with its hashes.
+pub(super) fn images(report: &Report) -> (Table, String) {
+    let head = vec![words("Source"), words("Sample"), numbers("Size"), words("Recipe (BLAKE3)"), words("File (BLAKE3)")];
+    let mut table = Table::new("Images and their hashes", head);
+    for it in report.images.iter().take(MAX_ROWS) {
+        let n_pixels = it.size.map_or(0.0, |(width, height)| f64::from(width) * f64::from(height));
+        table.rows.push(vec![
+            Cell::words(&report.sources[it.source].name),
+            Cell::words(&it.sample),
+            Cell::number(format::size(it.size), n_pixels),
+            Cell::words(it.key.to_string()).classed("code"),
+            Cell::words(it.content.to_string()).classed("code"),
+        ]);
+    }
+    (table, cut(report.images.len()))
+}
+
+fn some(table: Table) -> Option<Table> {
+    (!table.rows.is_empty()).then_some(table)
+}
+
+fn cut(n: usize) -> String {
+    if n <= MAX_ROWS {
+        return String::new();
+    }
+    let (shown, all) = (format::thousands(MAX_ROWS as u64), format::thousands(n as u64));
+    format!("The first {shown} of {all}; report.json has them all.")
+}

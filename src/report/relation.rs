@@ -1,0 +1,76 @@
+//! GLCM Score against compression ratio, image by image: the paper's Figure 2.
+
+use std::collections::BTreeMap;
+
+use super::view::{Column, Correlation, How, ImageRow, Point, Relation, RelationRow, SourceRow};
+use crate::stats::Defined;
+use crate::stats::bootstrap::Bootstrap;
+use crate::stats::correlation::{fisher_interval, kendall, pearson, spearman};
+
+/// The relation of the two metrics, where both have scores of at least three images.
+pub(super) fn relation(
+    sources: &[SourceRow],
+    images: &[ImageRow],
+    metrics: &[Column],
+    bootstrap: &Bootstrap,
+) -> Option<Relation> {
+    let find = |name: &str| metrics.iter().position(|it| it.main && it.id.metric == name);
+    let (x, y) = (find("compression_ratio")?, find("glcm_score")?);
+    let points: Vec<Point> = images
+        .iter()
+        .filter_map(|it| {
+            let (x, y) = it.scores[x].zip(it.scores[y])?;
+            Some(Point { source: it.source, sample: it.sample.clone(), x, y })
+        })
+        .collect();
+    if points.len() < 3 {
+        return None;
+    }
+
+    let all: Vec<&Point> = points.iter().collect();
+    let mut rows = vec![row("all images", None, &all, bootstrap)];
+    let n_families = sources.iter().map(|it| it.family + 1).max().unwrap_or(0);
+    for family in 0..n_families {
+        let of_family: Vec<&Point> = points.iter().filter(|it| sources[it.source].family == family).collect();
+        let first = sources.iter().find(|it| it.family == family)?;
+        let name = first.rung.as_ref().map_or(&first.name, |it| &it.ladder);
+        if !of_family.is_empty() {
+            rows.push(row(name, Some(family), &of_family, bootstrap));
+        }
+    }
+    Some(Relation { x, y, points, rows })
+}
+
+fn row(over: &str, family: Option<usize>, points: &[&Point], bootstrap: &Bootstrap) -> RelationRow {
+    let (x, y): (Vec<f64>, Vec<f64>) = points.iter().map(|it| (it.x, it.y)).unzip();
+    let mut by_sample: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (idx, it) in points.iter().enumerate() {
+        by_sample.entry(&it.sample).or_default().push(idx);
+    }
+    let clusters: Vec<Vec<usize>> = by_sample.into_values().collect();
+    let resampled = |coefficient: fn(&[f64], &[f64]) -> Defined| Correlation {
+        value: coefficient(&x, &y),
+        interval: bootstrap.clustered(&clusters, |drawn| {
+            let (x, y): (Vec<f64>, Vec<f64>) = drawn.iter().map(|&it| (x[it], y[it])).unzip();
+            coefficient(&x, &y).ok()
+        }),
+        how: How::Clustered,
+    };
+    // Fisher's interval takes pairs for independent, which pictures of one photograph are not.
+    let pearson = if clusters.len() == points.len() {
+        let value = pearson(&x, &y);
+        let interval = value.and_then(|it| fisher_interval(it, x.len(), bootstrap.level)).ok();
+        Correlation { value, interval, how: How::Fisher }
+    } else {
+        resampled(pearson)
+    };
+    RelationRow {
+        over: over.to_owned(),
+        family,
+        n: points.len(),
+        n_samples: clusters.len(),
+        pearson,
+        spearman: resampled(spearman),
+        kendall: resampled(kendall),
+    }
+}

@@ -1,0 +1,345 @@
+//! What a report says, as one plain value: computed first, pinned by tests, then rendered.
+
+use serde::Serialize;
+
+use crate::job::task::MetricId;
+use crate::job::{Hash, State};
+use crate::metrics::Better;
+use crate::stats::bootstrap::Bootstrap;
+use crate::stats::{Interval, Undefined};
+use crate::store::findings::{Failure, Rung};
+
+/// A report before it is rendered. `report.json` is its JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The sweep and how its work went.
+    pub run: Run,
+    /// What the numbers say, in plain sentences.
+    pub conclusions: Vec<Conclusion>,
+    /// The metrics that have scores; other parts refer to them by index.
+    pub metrics: Vec<Column>,
+    /// The sources in the order of the sweep; other parts refer to them by index.
+    pub sources: Vec<SourceRow>,
+    /// Scores of whole sources.
+    pub set_scores: Vec<SetColumn>,
+    /// Ladders of known damage.
+    pub ladders: Vec<Ladder>,
+    /// GLCM Score against compression ratio, where both were computed.
+    pub relation: Option<Relation>,
+    /// Samples for the gallery, those on which metrics disagree most first.
+    pub samples: Vec<Sample>,
+    /// Scores that are undefined or were not computed.
+    pub gaps: Vec<Gap>,
+    /// Jobs that ended without a result.
+    pub failures: Vec<Failure>,
+    /// Every image: what it is made of.
+    pub images: Vec<ImageRow>,
+    /// How intervals were made.
+    pub bootstrap: Bootstrap,
+}
+
+/// The sweep and how its work went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// The sweep's id.
+    pub sweep: String,
+    /// Its name.
+    pub name: String,
+    /// The sweep file.
+    pub definition: String,
+    /// When it was enqueued, RFC 3339.
+    pub enqueued_at: String,
+    /// When the numbers were read, RFC 3339.
+    pub read_at: String,
+    /// Program and version.
+    pub program: String,
+    /// Who worked on it.
+    pub machines: Vec<String>,
+    /// Seconds of work over all attempts.
+    pub busy_seconds: f64,
+    /// Jobs by state.
+    pub jobs: Vec<(State, u64)>,
+}
+
+/// One sentence, and how it is to be taken.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Conclusion {
+    /// How it is to be taken.
+    pub tone: Tone,
+    /// The sentence.
+    pub text: String,
+}
+
+/// How a sentence is to be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tone {
+    /// As it should be.
+    Right,
+    /// Not as it should be.
+    Wrong,
+    /// The data do not decide.
+    Unclear,
+    /// A fact.
+    Plain,
+}
+
+/// A metric that has scores.
+#[derive(Clone, Debug, Serialize)]
+pub struct Column {
+    /// Metric, variant and version.
+    pub id: MetricId,
+    /// What people call it, with its variant where that is not the default.
+    pub label: String,
+    /// Its unit, or nothing.
+    pub unit: String,
+    /// Which way is better; unknown for metrics that this version of the program does not have.
+    pub better: Option<Better>,
+    /// What it measures.
+    pub about: String,
+    /// Whether it stands for its metric: the default variant, or the first one that has scores.
+    pub main: bool,
+}
+
+/// A source and its scores.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceRow {
+    /// Its name.
+    pub name: String,
+    /// The model that it stands for.
+    pub model: Option<String>,
+    /// Its place on a ladder.
+    pub rung: Option<Rung>,
+    /// Sources of one family are shown in one colour: its ladder, or itself.
+    pub family: usize,
+    /// How many images it has.
+    pub n_images: usize,
+    /// One for each of [`Report::metrics`].
+    pub cells: Vec<Cell>,
+}
+
+/// The scores of one source by one metric.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cell {
+    /// How many images have a value.
+    pub n: usize,
+    /// How many have none because it is undefined.
+    pub n_undefined: usize,
+    /// How many were not scored.
+    pub n_missing: usize,
+    /// The mean of the values.
+    pub mean: Result<f64, Undefined>,
+    /// The interval of the mean, BCa bootstrap over images.
+    pub interval: Option<Interval>,
+    /// Their standard deviation.
+    pub sd: Result<f64, Undefined>,
+    /// Lower quartile, median, upper quartile.
+    pub quartiles: Option<[f64; 3]>,
+    /// The values, in the order of the images.
+    pub values: Vec<f64>,
+}
+
+/// A set score over all sources.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetColumn {
+    /// Which metric.
+    pub id: MetricId,
+    /// What people call it.
+    pub label: String,
+    /// Its unit, or nothing.
+    pub unit: String,
+    /// Which way is better.
+    pub better: Option<Better>,
+    /// One for each of [`Report::sources`].
+    pub cells: Vec<Option<SetCell>>,
+}
+
+/// The set score of one source.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetCell {
+    /// Its value.
+    pub value: Option<f64>,
+    /// Why it has none.
+    pub why: Option<String>,
+    /// Over how many images.
+    pub n: u64,
+}
+
+/// A ladder of known damage.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ladder {
+    /// Such as `crops blur`.
+    pub name: String,
+    /// The undamaged source's name.
+    pub of: String,
+    /// The kind of damage.
+    pub kind: String,
+    /// What is varied.
+    pub parameter: String,
+    /// From no damage, where that source is there, to the worst.
+    pub rungs: Vec<RungRow>,
+    /// One for each of [`Report::metrics`].
+    pub results: Vec<LadderResult>,
+}
+
+/// One rung.
+#[derive(Clone, Debug, Serialize)]
+pub struct RungRow {
+    /// Index into [`Report::sources`].
+    pub source: usize,
+    /// The parameter's value; none for the undamaged source.
+    pub level: Option<f64>,
+}
+
+/// What one metric makes of one ladder.
+#[derive(Clone, Debug, Serialize)]
+pub struct LadderResult {
+    /// The scores of each sample along the ladder.
+    pub lines: Vec<Line>,
+    /// The mean over samples on each rung.
+    pub means: Vec<Result<f64, Undefined>>,
+    /// Mean over samples of the rank correlation of severity with badness: 1 is the right order, −1 the reverse.
+    pub agreement: Result<f64, Undefined>,
+    /// Its interval, percentile bootstrap over samples.
+    pub interval: Option<Interval>,
+    /// How many samples it is over.
+    pub n: usize,
+    /// How many of them stand in exactly the right order.
+    pub n_perfect: usize,
+    /// How many stand in exactly the reverse order.
+    pub n_reversed: usize,
+    /// What that comes to.
+    pub verdict: Verdict,
+}
+
+/// One sample's scores along a ladder.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    /// The sample.
+    pub sample: String,
+    /// One for each rung.
+    pub values: Vec<Option<f64>>,
+    /// Rank correlation of severity with badness.
+    pub agreement: Result<f64, Undefined>,
+}
+
+/// Whether a metric orders a ladder as it should.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The whole interval is above 0: more damage, worse scores.
+    Right,
+    /// The whole interval is below 0: more damage, better scores.
+    Wrong,
+    /// The interval holds 0.
+    Unclear,
+    /// There is no correlation or no interval.
+    Undefined,
+}
+
+/// Two metrics against each other, image by image.
+#[derive(Clone, Debug, Serialize)]
+pub struct Relation {
+    /// The horizontal one: index into [`Report::metrics`].
+    pub x: usize,
+    /// The vertical one.
+    pub y: usize,
+    /// The images that have both.
+    pub points: Vec<Point>,
+    /// Over all images first, then family by family.
+    pub rows: Vec<RelationRow>,
+}
+
+/// One image with both scores.
+#[derive(Clone, Debug, Serialize)]
+pub struct Point {
+    /// Index into [`Report::sources`].
+    pub source: usize,
+    /// The sample.
+    pub sample: String,
+    /// Its horizontal score.
+    pub x: f64,
+    /// Its vertical score.
+    pub y: f64,
+}
+
+/// How two metrics go together over some images.
+#[derive(Clone, Debug, Serialize)]
+pub struct RelationRow {
+    /// Over which.
+    pub over: String,
+    /// Which family's colour they have; none for all.
+    pub family: Option<usize>,
+    /// How many images.
+    pub n: usize,
+    /// From how many samples.
+    pub n_samples: usize,
+    /// Pearson's r.
+    pub pearson: Correlation,
+    /// Spearman's ρ.
+    pub spearman: Correlation,
+    /// Kendall's τ-b.
+    pub kendall: Correlation,
+}
+
+/// A coefficient and its interval.
+#[derive(Clone, Debug, Serialize)]
+pub struct Correlation {
+    /// The coefficient.
+    pub value: Result<f64, Undefined>,
+    /// Its interval.
+    pub interval: Option<Interval>,
+    /// How the interval was made.
+    pub how: How,
+}
+
+/// How an interval was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Fisher's transformation.
+    Fisher,
+    /// Percentile bootstrap over samples, all of whose images are drawn together.
+    Clustered,
+}
+
+/// A sample and its place in the gallery.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sample {
+    /// Its name.
+    pub name: String,
+    /// 1 − the mean rank correlation between metrics over its images: 0 when all order them equally.
+    pub disagreement: Option<f64>,
+    /// Indices into [`Report::images`], in the order of the sources.
+    pub images: Vec<usize>,
+}
+
+/// Scores that are not there.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gap {
+    /// Index into [`Report::metrics`].
+    pub metric: usize,
+    /// Index into [`Report::sources`].
+    pub source: usize,
+    /// Why.
+    pub why: String,
+    /// Of which samples.
+    pub samples: Vec<String>,
+}
+
+/// One image: what it is made of.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImageRow {
+    /// Index into [`Report::sources`].
+    pub source: usize,
+    /// What pairs it with others; a second image of one source and name gets a number.
+    pub sample: String,
+    /// Size in pixels.
+    pub size: Option<(u32, u32)>,
+    /// The hash of the recipe.
+    pub key: Hash,
+    /// The hash of the file.
+    pub content: Hash,
+    /// One for each of [`Report::metrics`].
+    pub scores: Vec<Option<f64>>,
+}
