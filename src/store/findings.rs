@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::task::{MetricId, Picture};
 use crate::job::{Hash, JobId, State};
-use crate::plan::Rung;
+pub use crate::plan::Rung;
 
 /// A sweep and all that is known of it at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,8 +59,8 @@ pub struct Image {
     pub sample: String,
     /// The recipe's hash.
     pub key: Hash,
-    /// The recipe; absent where it was never made.
-    pub picture: Option<Picture>,
+    /// The recipe.
+    pub picture: Picture,
     /// Size in pixels; absent where it was never decoded.
     pub size: Option<(u32, u32)>,
     /// The file it comes from, where this machine knows one.

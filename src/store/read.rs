@@ -131,9 +131,17 @@ type Places = HashMap<(Hash, Vec<u8>), Vec<usize>>;
 
 async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Result<(Vec<Image>, Places)> {
     let rows = sqlx::query!(
-        "select cell.source_idx, cell.sample, cell.picture, cell.reference,
-            image.recipe as \"recipe?: Json<Picture>\", image.width as \"width?\", image.height as \"height?\", image.preview
-        from cell left join image on image.picture = cell.picture
+        "with asked as (
+            select distinct on (every_job.subject) every_job.subject, every_job.task -> 'picture' as recipe
+            from sweep_job join every_job on every_job.id = sweep_job.job_id
+            where sweep_job.sweep_id = $1 and every_job.subject is not null
+        )
+        select cell.source_idx, cell.sample, cell.picture, cell.reference,
+            coalesce(image.recipe, asked.recipe) as \"recipe!: Json<Picture>\",
+            image.width as \"width?\", image.height as \"height?\", image.preview
+        from cell
+        left join image on image.picture = cell.picture
+        left join asked on asked.subject = cell.picture
         where cell.sweep_id = $1
         order by cell.idx",
         sweep
@@ -141,7 +149,7 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
     .fetch_all(pool)
     .await
     .context("read the images")?;
-    let contents: BTreeSet<Hash> = rows.iter().filter_map(|it| it.recipe.as_ref().map(|it| it.content)).collect();
+    let contents: BTreeSet<Hash> = rows.iter().map(|it| it.recipe.content).collect();
     let contents: Vec<Hash> = contents.into_iter().collect();
     let mut paths = BTreeMap::new();
     for (content, path) in paths_of(pool, &contents).await? {
@@ -154,13 +162,13 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
     for row in rows {
         let key = Hash::try_from(row.picture)?;
         places.entry((key, row.reference)).or_default().push(images.len());
-        let picture = row.recipe.map(|it| it.0);
+        let picture = row.recipe.0;
         let size = row.width.zip(row.height).map(|(w, h)| anyhow::Ok((u32::try_from(w)?, u32::try_from(h)?)));
         images.push(Image {
             source: usize::try_from(row.source_idx)?,
             sample: row.sample,
             key,
-            path: picture.as_ref().and_then(|it| paths.get(&it.content).cloned()),
+            path: paths.get(&picture.content).cloned(),
             picture,
             size: size.transpose()?,
             preview: row.preview.map(Hash::try_from).transpose()?.map(|it| artifacts.path(&it)),
