@@ -3,6 +3,8 @@
 pub mod dataset;
 pub mod score;
 
+mod lines;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

@@ -203,6 +203,7 @@ def main():
         crop = pixels[100:613, 200:901]
         golden["photos"][path.name] = {
             "width": pixels.shape[1], "height": pixels.shape[0], "blake3": digest(pixels), "jpeg_of_crop": jpeg_golden(crop),
+            "jpeg50_and_back": digest(opencv(pillow(Image.fromarray(crop), "JPEG", quality=50))),
         }
     sizes = [(64, 64, 0), (63, 64, 0), (1, 1, 2), (7, 200, 1), (200, 7, 2), (333, 221, 0), (256, 256, 2), (129, 65, 1)]
     golden["jpeg"] = [{"width": w, "height": h, "kind": k, "blake3": jpeg_golden(pattern(w, h, k))} for w, h, k in sizes]
