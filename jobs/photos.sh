@@ -4,7 +4,7 @@
 #   jobs/photos.sh DEST
 #
 # Needs no root if apt's package lists are there. Does nothing if DEST has them already; DEST is filled at once or not
-# at all. Their authors and licences (CC BY-SA) are in DEST/CREDITS-*.txt.
+# at all. Their authors and licences (CC BY, CC BY-SA, CC0) are in DEST/CREDITS-*.txt.
 set -euo pipefail
 
 # The packages' drawn pictures (umang, Fossa, Infinite-Sea, Painting-Colors) and the embossed texture (analogpattern)

@@ -6,6 +6,7 @@ mod dataset;
 mod db;
 pub mod enqueue;
 mod jobs;
+mod lines;
 mod logs;
 mod pause;
 mod report;
@@ -17,7 +18,6 @@ mod slot;
 mod status;
 mod worker;
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -115,35 +115,6 @@ fn block_on(verb: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Resu
         .build()
         .context("start the asynchronous runtime")?
         .block_on(verb)
-}
-
-/// Prints a line of the verb's answer; a reader that has gone away ends the program quietly.
-fn say(line: impl std::fmt::Display) {
-    let mut out = std::io::stdout().lock();
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
-}
-
-/// Prints a JSON value as one line.
-fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    say(serde_json::to_string(value)?);
-    Ok(())
-}
-
-/// Text from elsewhere as a terminal may have it: without control characters, so without its commands.
-fn plain(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() && it != '\n' { '\u{fffd}' } else { it }).collect()
-}
-
-/// A table for people.
-fn table(header: &[&str]) -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING).set_header(header.iter().copied());
-    if std::io::stdout().is_terminal() {
-        table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-    }
-    table
 }
 
 /// What a verb is about: a sweep, or jobs by their numbers.

@@ -1,6 +1,7 @@
 //! 8-bit RGB images: decoding as OpenCV's `imread` does, encoding as Pillow does.
 
 pub mod damage;
+pub mod files;
 pub mod jpeg;
 pub mod png;
 
@@ -98,6 +99,20 @@ pub struct Header {
     pub height: u32,
 }
 
+impl Header {
+    /// Refuses more than `max_pixels` pixels.
+    ///
+    /// # Errors
+    /// [`ImageError::TooLarge`].
+    pub fn check(self, max_pixels: u64) -> Result<(), ImageError> {
+        let Self { width, height, .. } = self;
+        if u64::from(width) * u64::from(height) > max_pixels {
+            return Err(ImageError::TooLarge { width, height, max_pixels });
+        }
+        Ok(())
+    }
+}
+
 /// Size as stored and the turn that EXIF asks for: what each format's reader finds out.
 struct Stored {
     width: u32,
@@ -152,9 +167,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Rgb, ImageError> {
     let format = sniff(bytes)?;
     let stored = stored(format, std::io::Cursor::new(bytes))?;
     let (width, height) = stored.orientation.turned(stored.width, stored.height);
-    if u64::from(width) * u64::from(height) > max_pixels {
-        return Err(ImageError::TooLarge { width, height, max_pixels });
-    }
+    Header { format, width, height }.check(max_pixels)?;
     let rgb = match format {
         Format::Jpeg => jpeg::decode(bytes, &stored),
         Format::Png => png::decode(bytes, &stored),

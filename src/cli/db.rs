@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::Context;
 use clap::Subcommand;
 
-use super::{Outcome, block_on, say};
+use super::lines::say;
+use super::{Outcome, block_on};
 use crate::config::Config;
 use crate::database::{self, private::Postgres};
 

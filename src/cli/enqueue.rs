@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::{Outcome, say, say_json};
+use super::lines::{say, say_json};
+use super::Outcome;
 use crate::config::Config;
 use crate::database;
 use crate::job::task::{MetricId, Task};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Outcome, plain, say, say_json};
+use super::lines::{plain, say, say_json};
+use super::Outcome;
 use crate::config::Config;
 use crate::database;
 use crate::job::JobId;

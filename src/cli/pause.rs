@@ -1,6 +1,7 @@
 //! `jobctl pause` and `jobctl resume`: whether more of a sweep's jobs may start.
 
-use super::{Outcome, say};
+use super::lines::say;
+use super::Outcome;
 use crate::config::Config;
 use crate::database;
 use crate::queue::{control, look};

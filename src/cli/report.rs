@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use sqlx::PgPool;
 
-use super::{Outcome, say, say_json};
+use super::lines::{say, say_json};
+use super::Outcome;
 use crate::config::Config;
 use crate::database;
 use crate::queue::look;

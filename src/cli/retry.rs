@@ -1,6 +1,7 @@
 //! `jobctl retry`: gives ended jobs another chance.
 
-use super::{Outcome, say, say_json};
+use super::lines::{say, say_json};
+use super::Outcome;
 use crate::config::Config;
 use crate::database;
 use crate::queue::control;

@@ -8,7 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sqlx::PgPool;
 
 use super::enqueue::{Confirm, enqueue, load, tell};
-use super::{Outcome, report, say, say_json, worker};
+use super::lines::{say, say_json};
+use super::{Outcome, report, worker};
 use crate::config::Config;
 use crate::database;
 use crate::job::State;

@@ -1,6 +1,7 @@
 //! `jobctl show`: everything known of one job.
 
-use super::{Outcome, plain, say, say_json, table};
+use super::lines::{plain, say, say_json, table};
+use super::Outcome;
 use crate::config::Config;
 use crate::database;
 use crate::job::JobId;

@@ -1,6 +1,7 @@
 //! `jobctl status`: sweeps with their jobs by state, and the workers that live.
 
-use super::{Outcome, plain, say, say_json, table};
+use super::lines::{plain, say, say_json, table};
+use super::Outcome;
 use crate::config::Config;
 use crate::database;
 use crate::job::State;

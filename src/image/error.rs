@@ -57,7 +57,7 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    pub(super) fn corrupt(format: Format, what: impl ToString) -> Self {
+    pub(super) fn corrupt(format: Format, what: &(impl ToString + ?Sized)) -> Self {
         Self::Corrupt { format, what: what.to_string() }
     }
 

@@ -149,6 +149,6 @@ fn explained(error: JpegError) -> ImageError {
         JpegError::UnexpectedEof => ImageError::Truncated(Format::Jpeg),
         JpegError::Unsupported(what) => ImageError::Unsupported { format: Format::Jpeg, what },
         JpegError::Io(error) => ImageError::reading(Format::Jpeg, error),
-        other => ImageError::corrupt(Format::Jpeg, other),
+        other => ImageError::corrupt(Format::Jpeg, &other),
     }
 }

@@ -91,6 +91,6 @@ pub(super) fn without_alpha(mut pixels: Vec<u8>) -> Vec<u8> {
 fn explained(error: DecodingError) -> ImageError {
     match error {
         DecodingError::IoError(error) => ImageError::reading(Format::Png, error),
-        other => ImageError::corrupt(Format::Png, other),
+        other => ImageError::corrupt(Format::Png, &other),
     }
 }

@@ -38,6 +38,6 @@ pub(super) fn decode(bytes: &[u8], stored: &Stored) -> Result<Rgb, ImageError> {
 fn explained(error: DecodingError) -> ImageError {
     match error {
         DecodingError::IoError(error) => ImageError::reading(Format::Webp, error),
-        other => ImageError::corrupt(Format::Webp, other),
+        other => ImageError::corrupt(Format::Webp, &other),
     }
 }

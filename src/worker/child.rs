@@ -17,8 +17,8 @@ use super::pipe::{END_OF_LOG, Reply, Request};
 pub enum Said {
     /// It printed a line.
     Line(String),
-    /// It answered the request, and had printed this before.
-    Reply(Reply, Vec<String>),
+    /// It answered the request; the rest of its log follows.
+    Reply(Reply),
 }
 
 /// A slot's process.
@@ -27,6 +27,8 @@ pub struct Child {
     requests: ChildStdin,
     replies: Lines<BufReader<ChildStdout>>,
     printed: mpsc::Receiver<String>,
+    /// Whether the mark that ends the current task's log has come.
+    log_ended: bool,
 }
 
 impl Child {
@@ -59,7 +61,7 @@ impl Child {
                 }
             }
         });
-        Ok(Self { process, requests, replies: BufReader::new(replies).lines(), printed })
+        Ok(Self { process, requests, replies: BufReader::new(replies).lines(), printed, log_ended: false })
     }
 
     /// Hands it a task.
@@ -78,32 +80,38 @@ impl Child {
     /// # Errors
     /// It died, and how.
     pub async fn hear(&mut self) -> anyhow::Result<Said> {
-        // Replies first: the lines before a reply are taken up to the mark that stands behind them.
-        tokio::select! {
-            biased;
-            reply = self.replies.next_line() => match reply {
-                Ok(Some(line)) => {
-                    let reply = serde_json::from_str(&line).context("understand the slot's reply")?;
-                    Ok(Said::Reply(reply, self.rest_of_log().await))
+        loop {
+            tokio::select! {
+                biased;
+                reply = self.replies.next_line() => break match reply {
+                    Ok(Some(line)) => Ok(Said::Reply(serde_json::from_str(&line).context("understand the slot's reply")?)),
+                    Ok(None) | Err(_) => {
+                        let status = self.process.wait().await.context("wait for the slot")?;
+                        bail!("its slot died: {status}")
+                    }
+                },
+                Some(line) = self.printed.recv() => {
+                    self.log_ended = line == END_OF_LOG;
+                    if !self.log_ended {
+                        break Ok(Said::Line(line));
+                    }
                 }
-                Ok(None) | Err(_) => {
-                    let status = self.process.wait().await.context("wait for the slot")?;
-                    bail!("its slot died: {status}")
-                }
-            },
-            Some(line) = self.printed.recv() => Ok(Said::Line(line)),
+            }
         }
     }
 
-    /// The lines up to the mark that ends a task's log.
-    async fn rest_of_log(&mut self) -> Vec<String> {
+    /// The lines up to the mark that ends a task's log: what it printed before it replied.
+    pub async fn rest_of_log(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
-        while let Ok(Some(line)) = timeout(Duration::from_secs(1), self.printed.recv()).await {
-            if line == END_OF_LOG {
-                break;
+        while !self.log_ended
+            && let Ok(Some(line)) = timeout(Duration::from_secs(1), self.printed.recv()).await
+        {
+            self.log_ended = line == END_OF_LOG;
+            if !self.log_ended {
+                lines.push(line);
             }
-            lines.push(line);
         }
+        self.log_ended = false;
         lines
     }
 

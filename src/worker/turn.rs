@@ -72,6 +72,7 @@ pub(super) async fn take(
         Err(error) => End::Died(error),
     };
     let survivor = if matches!(end, End::Replied(_)) {
+        printed.lines.extend(child.rest_of_log().await);
         Some(child)
     } else {
         printed.lines.extend(child.last_words().await);
@@ -112,10 +113,7 @@ async fn wait(
         tokio::select! {
             said = child.hear() => match said {
                 Ok(Said::Line(line)) => printed.lines.push(line),
-                Ok(Said::Reply(reply, lines)) => {
-                    printed.lines.extend(lines);
-                    break End::Replied(reply);
-                }
+                Ok(Said::Reply(reply)) => break End::Replied(reply),
                 Err(error) => break End::Died(error),
             },
             _ = flush.tick() => printed.flush(&bench.pool).await,

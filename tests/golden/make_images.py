@@ -4,7 +4,7 @@
     pip install blake3 numpy==2.4.6 scipy==1.17.1 pillow==13.0.0 opencv-python-headless==5.0.0.93
     python tests/golden/make_images.py PHOTOS
 
-The small files are drawn here; nothing in them comes from elsewhere.
+The small files are drawn here. Only damage.png and what is made of it come from elsewhere: CREDITS.txt says whence.
 """
 
 import io
@@ -24,6 +24,9 @@ from scipy import ndimage
 
 HERE = pathlib.Path(__file__).parent
 FILES = HERE / "images"
+CREDITS = """damage.png and damaged/damage-*.png: 80×64 pixels of "life" by Aitzol Berasategi, 2018, CC BY 4.0
+(https://creativecommons.org/licenses/by/4.0/), from Debian's package lomiri-wallpapers-16.04; cropped, blurred, resized.
+"""
 QUALITIES = [10, 30, 50, 70, 90, 95]
 
 
@@ -203,6 +206,7 @@ def main():
         crop = pixels[100:613, 200:901]
         golden["photos"][path.name] = {
             "width": pixels.shape[1], "height": pixels.shape[0], "blake3": digest(pixels), "jpeg_of_crop": jpeg_golden(crop),
+            "jpeg50_and_back": digest(opencv(pillow(Image.fromarray(crop), "JPEG", quality=50))),
         }
     sizes = [(64, 64, 0), (63, 64, 0), (1, 1, 2), (7, 200, 1), (200, 7, 2), (333, 221, 0), (256, 256, 2), (129, 65, 1)]
     golden["jpeg"] = [{"width": w, "height": h, "kind": k, "blake3": jpeg_golden(pattern(w, h, k))} for w, h, k in sizes]
@@ -210,6 +214,7 @@ def main():
     life = next(it for it in photos if it.name.startswith("life_"))
     source = opencv(life.read_bytes())[1000:1064, 1000:1080]
     (FILES / "damage.png").write_bytes(pillow(Image.fromarray(source), "PNG", optimize=True))
+    (FILES / "CREDITS.txt").write_text(CREDITS)
     golden["damage"] = []
     for image, name in ((source, "damage.png"), (pattern(61, 47), "61x47")):
         damages = [("blur", s, blurred(image, s)) for s in (0.3, 0.5, 1, 2, 4, 30)]

@@ -21,7 +21,7 @@ pub fn golden_json(name: &str) -> serde_json::Value {
 
 /// The program under test.
 pub fn jobctl() -> assert_cmd::Command {
-    assert_cmd::Command::cargo_bin("jobctl").unwrap()
+    assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("jobctl"))
 }
 
 /// The folder of the 14 photographs, fetched once whichever test asks first.
