@@ -65,10 +65,13 @@ fn place(jobs: &mut Vec<Job>, by_key: &mut HashMap<Hash, usize>, job: Job) -> us
     })
 }
 
+/// A block, as index into [`Sweep::images`], and the sizes of the crops that its pictures went through.
+type Undamaged = (usize, Vec<u32>);
+
 /// Undamaged pictures with their keys, each hashed once for all that are compared with them.
 struct References<'a> {
-    /// For each block and crops: the picture of each file.
-    pictures: HashMap<(usize, Vec<u32>), Vec<(Picture, Hash)>>,
+    /// The picture of each file.
+    pictures: HashMap<Undamaged, Vec<(Picture, Hash)>>,
     /// The index of each sample of the block that undamaged sources are compared with.
     by_sample: HashMap<&'a str, usize>,
 }
@@ -90,7 +93,7 @@ impl<'a> References<'a> {
 
 /// The block and the crops of the pictures that a source's are compared with: damage with what it
 /// was done to, other sources with the sweep's reference, which is compared with nothing.
-fn compared_with(recipe: &Recipe, sweep: &Sweep) -> Option<(usize, Vec<u32>)> {
+fn compared_with(recipe: &Recipe, sweep: &Sweep) -> Option<Undamaged> {
     // Where no metric compares, the reference stays out of the tasks and their keys.
     if sweep.evaluate.metrics.iter().all(|it| it.needs != Needs::Reference) {
         None
