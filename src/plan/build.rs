@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::ensure;
+use rayon::prelude::*;
 
 use super::expand::{Recipe, recipes};
 use super::{Cell, Edge, EdgeKind, Job, Plan};
@@ -14,151 +15,140 @@ use crate::sweep::{Inventory, SourceFile, Sweep};
 /// Expands a sweep. Looks at nothing but its arguments.
 ///
 /// # Errors
-/// An inventory of another sweep, two sources of one name, damage that is made of itself:
-/// none of which a parsed sweep and its scanned inventory can be, the second excepted.
+/// Two sources of one name; and what a parsed sweep and its scanned inventory cannot be: an
+/// inventory of another sweep, damage that is made of itself.
 pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
     let (n_blocks, n_scanned) = (sweep.images.len(), inventory.blocks.len());
     ensure!(n_blocks == n_scanned, "the sweep has {n_blocks} [[images]] blocks, its inventory {n_scanned}");
     let recipes = recipes(sweep)?;
-    let n_cells = usize::try_from(sweep.n_cells(inventory)).unwrap_or(usize::MAX).min(1 << 24);
-    let mut builder = Builder {
-        sweep,
-        inventory,
-        undamaged: HashMap::new(),
-        by_sample: HashMap::new(),
-        by_picture: HashMap::with_capacity(n_cells),
-        cells: Vec::with_capacity(n_cells),
-        jobs: Vec::with_capacity(n_cells),
-    };
-    for (idx, recipe) in recipes.iter().enumerate() {
-        builder.add_cells(idx, recipe);
-    }
-    let mut sources: Vec<_> = recipes.into_iter().map(|it| it.source).collect();
-    let Builder { cells, mut jobs, .. } = builder;
+    let references = References::new(sweep, inventory, &recipes);
+    // Hashing is most of the work, and no source needs another's.
+    let scored: Vec<Vec<(Cell, Option<Job>)>> = recipes
+        .par_iter()
+        .enumerate()
+        .map(|(source, recipe)| cells(source, recipe, sweep, &inventory.blocks[recipe.root], &references))
+        .collect();
 
-    let mut edges = Vec::with_capacity(cells.len());
-    let mut sets: HashMap<Hash, usize> = HashMap::new();
-    for cells in cells.chunk_by(|a, b| a.source == b.source) {
-        let Some(task) = pool(cells, &jobs, &sweep.evaluate.metrics) else { continue };
-        let key = task.key();
-        let set = *sets.entry(key).or_insert_with(|| {
-            jobs.push(Job { key, task, subject: None, reference: None, affinity: None, megapixels: 0.0 });
-            jobs.len() - 1
-        });
-        sources[cells[0].source].set = Some(set);
-        edges.extend(cells.iter().filter_map(|it| it.job).map(|parent| Edge {
-            parent,
-            child: set,
-            kind: EdgeKind::After,
-        }));
-    }
-    edges.sort_unstable_by_key(|it| (it.child, it.parent));
-    edges.dedup();
-    Ok(Plan {
+    let n_cells = scored.iter().map(Vec::len).sum();
+    let mut plan = Plan {
         name: sweep.name.clone(),
         on_failure: sweep.on_failure,
         priority: sweep.priority,
-        sources,
-        cells,
-        jobs,
-        edges,
+        sources: recipes.into_iter().map(|it| it.source).collect(),
+        cells: Vec::with_capacity(n_cells),
+        jobs: Vec::with_capacity(n_cells),
+        edges: Vec::with_capacity(n_cells),
+    };
+    let mut by_key: HashMap<Hash, usize> = HashMap::with_capacity(n_cells);
+    for (mut cell, job) in scored.into_iter().flatten() {
+        cell.job = job.map(|job| place(&mut plan.jobs, &mut by_key, job));
+        plan.cells.push(cell);
+    }
+    for cells in plan.cells.chunk_by(|a, b| a.source == b.source) {
+        let Some(task) = pool(cells, &plan.jobs, &sweep.evaluate.metrics) else { continue };
+        let job = Job { key: task.key(), task, subject: None, reference: None, affinity: None, megapixels: 0.0 };
+        let child = place(&mut plan.jobs, &mut by_key, job);
+        plan.sources[cells[0].source].set = Some(child);
+        let parents = cells.iter().filter_map(|it| it.job);
+        plan.edges.extend(parents.map(|parent| Edge { parent, child, kind: EdgeKind::After }));
+    }
+    plan.edges.sort_unstable_by_key(|it| (it.child, it.parent));
+    plan.edges.dedup();
+    Ok(plan)
+}
+
+/// The index of the job: a new one, or that of equal work.
+fn place(jobs: &mut Vec<Job>, by_key: &mut HashMap<Hash, usize>, job: Job) -> usize {
+    *by_key.entry(job.key).or_insert_with(|| {
+        jobs.push(job);
+        jobs.len() - 1
     })
 }
 
-struct Builder<'a> {
-    sweep: &'a Sweep,
-    inventory: &'a Inventory,
-    /// For each block and crops: its files' pictures and their keys, which damage is compared with.
-    undamaged: HashMap<(usize, Vec<u32>), Vec<(Picture, Hash)>>,
-    /// For each block: the index of each sample.
-    by_sample: HashMap<usize, HashMap<&'a str, usize>>,
-    /// The job of each picture and reference.
-    by_picture: HashMap<(Hash, Option<Hash>), usize>,
-    cells: Vec<Cell>,
-    jobs: Vec<Job>,
+/// A block, as index into [`Sweep::images`], and the sizes of the crops that its pictures went through.
+type Undamaged = (usize, Vec<u32>);
+
+/// Undamaged pictures with their keys, each hashed once for all that are compared with them.
+struct References<'a> {
+    /// The picture of each file.
+    pictures: HashMap<Undamaged, Vec<(Picture, Hash)>>,
+    /// The index of each sample of the block that undamaged sources are compared with.
+    by_sample: HashMap<&'a str, usize>,
 }
 
-impl<'a> Builder<'a> {
-    fn add_cells(&mut self, source: usize, recipe: &Recipe) {
-        let (sweep, inventory) = (self.sweep, self.inventory);
-        let wanted = |with_reference: bool| -> Vec<MetricId> {
-            let fits = |it: &&&Metric| match it.needs {
-                Needs::Pixels => true,
-                Needs::File => recipe.steps.is_empty(),
-                Needs::Reference => with_reference,
-            };
-            sweep.evaluate.metrics.iter().filter(fits).map(|it| it.id()).collect()
-        };
-        let (alone, compared) = (wanted(false), wanted(true));
-        // Nothing is compared where no metric compares: the reference stays out of the task and its key.
-        let from = if compared.len() == alone.len() {
-            None
-        } else if recipe.damaged {
-            Some((recipe.root, crops(&recipe.steps)))
-        } else {
-            let block = sweep.evaluate.reference.filter(|&it| it != recipe.root);
-            block.map(|it| (it, sweep.images[it].crop.into_iter().collect()))
-        };
-        if let Some(from) = &from {
-            self.prepare(from);
-        }
-        for (idx, file) in inventory.blocks[recipe.root].iter().enumerate() {
-            let picture = Picture { content: file.content, steps: recipe.steps.clone() };
-            let key = picture.key();
-            let reference = from.as_ref().and_then(|from| {
-                let idx =
-                    if recipe.damaged { Some(idx) } else { self.by_sample[&from.0].get(file.sample.as_str()).copied() };
-                Some(&self.undamaged[from][idx?])
-            });
-            let reference_key = reference.map(|it| it.1);
-            let metrics = if reference.is_some() { &compared } else { &alone };
-            let job = (!metrics.is_empty()).then(|| {
-                *self.by_picture.entry((key, reference_key)).or_insert_with(|| {
-                    let megapixels = megapixels(file, &picture.steps);
-                    let task = Task::Evaluate(Evaluate {
-                        picture,
-                        reference: reference.map(|it| it.0.clone()),
-                        metrics: metrics.clone(),
-                        max_pixels: sweep.evaluate.max_pixels,
-                    });
-                    self.jobs.push(Job {
-                        key: task.key(),
-                        task,
-                        subject: Some(key),
-                        reference: reference_key,
-                        affinity: Some(file.content),
-                        megapixels,
-                    });
-                    self.jobs.len() - 1
-                })
-            });
-            self.cells.push(Cell {
-                source,
-                sample: file.sample.clone(),
-                key,
-                job,
-                path: file.path.clone(),
-                caption: file.caption.clone(),
+impl<'a> References<'a> {
+    fn new(sweep: &Sweep, inventory: &'a Inventory, recipes: &[Recipe]) -> Self {
+        let mut pictures = HashMap::new();
+        for from in recipes.iter().filter_map(|it| compared_with(it, sweep)) {
+            pictures.entry(from).or_insert_with_key(|(block, crops)| {
+                let steps: Vec<Step> = crops.iter().map(|&size| Step::Crop { size }).collect();
+                let picture = |it: &SourceFile| Picture { content: it.content, steps: steps.clone() };
+                inventory.blocks[*block].iter().map(picture).map(|it| (it.clone(), it.key())).collect()
             });
         }
+        let files = sweep.evaluate.reference.map_or(&[][..], |it| &inventory.blocks[it]);
+        Self { pictures, by_sample: files.iter().enumerate().map(|(idx, it)| (it.sample.as_str(), idx)).collect() }
     }
+}
 
-    /// Hashes the references of a block once for all sources that are compared with them.
-    fn prepare(&mut self, from: &(usize, Vec<u32>)) {
-        let files = &self.inventory.blocks[from.0];
-        self.by_sample
-            .entry(from.0)
-            .or_insert_with(|| files.iter().enumerate().map(|(idx, it)| (it.sample.as_str(), idx)).collect());
-        if !self.undamaged.contains_key(from) {
-            let steps: Vec<Step> = from.1.iter().map(|&size| Step::Crop { size }).collect();
-            let pictures = files.iter().map(|it| {
-                let picture = Picture { content: it.content, steps: steps.clone() };
-                let key = picture.key();
-                (picture, key)
-            });
-            self.undamaged.insert(from.clone(), pictures.collect());
-        }
+/// The block and the crops of the pictures that a source's are compared with: damage with what it
+/// was done to, other sources with the sweep's reference, which is compared with nothing.
+fn compared_with(recipe: &Recipe, sweep: &Sweep) -> Option<Undamaged> {
+    // Where no metric compares, the reference stays out of the tasks and their keys.
+    if sweep.evaluate.metrics.iter().all(|it| it.needs != Needs::Reference) {
+        None
+    } else if recipe.damaged {
+        Some((recipe.root, crops(&recipe.steps)))
+    } else {
+        let block = sweep.evaluate.reference.filter(|&it| it != recipe.root)?;
+        Some((block, sweep.images[block].crop.into_iter().collect()))
     }
+}
+
+/// The cells of one source, each with the job that scores it.
+fn cells(
+    source: usize,
+    recipe: &Recipe,
+    sweep: &Sweep,
+    files: &[SourceFile],
+    references: &References,
+) -> Vec<(Cell, Option<Job>)> {
+    let wanted = |has_reference: bool| -> Vec<MetricId> {
+        let fits = |it: &&&Metric| match it.needs {
+            Needs::Pixels => true,
+            Needs::File => recipe.steps.is_empty(),
+            Needs::Reference => has_reference,
+        };
+        sweep.evaluate.metrics.iter().filter(fits).map(|it| it.id()).collect()
+    };
+    let (alone, compared) = (wanted(false), wanted(true));
+    let from = compared_with(recipe, sweep).map(|it| &references.pictures[&it]);
+    let cell = |(idx, file): (usize, &SourceFile)| {
+        let picture = Picture { content: file.content, steps: recipe.steps.clone() };
+        let key = picture.key();
+        let idx = if recipe.damaged { Some(idx) } else { references.by_sample.get(file.sample.as_str()).copied() };
+        let reference = from.and_then(|from| Some(&from[idx?]));
+        let metrics = if reference.is_some() { &compared } else { &alone };
+        let job = (!metrics.is_empty()).then(|| {
+            let task = Task::Evaluate(Evaluate {
+                picture,
+                reference: reference.map(|it| it.0.clone()),
+                metrics: metrics.clone(),
+                max_pixels: sweep.evaluate.max_pixels,
+            });
+            Job {
+                key: task.key(),
+                task,
+                subject: Some(key),
+                reference: reference.map(|it| it.1),
+                affinity: Some(file.content),
+                megapixels: megapixels(file, &recipe.steps),
+            }
+        });
+        let (sample, path, caption) = (file.sample.clone(), file.path.clone(), file.caption.clone());
+        (Cell { source, sample, key, job: None, path, caption }, job)
+    };
+    files.iter().enumerate().map(cell).collect()
 }
 
 /// The crops among the steps: they keep a picture and its damaged likeness the same size.

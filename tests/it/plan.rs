@@ -4,7 +4,7 @@ mod laws;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jobctl::job::Hash;
 use jobctl::job::task::{Evaluate, Picture, Step, Task};
@@ -293,17 +293,13 @@ fn a_hundred_thousand_cells_take_no_time() {
     assert_eq!(sweep.n_cells(&inventory), 100_000);
     let start = Instant::now();
     let plan = plan(&sweep, &inventory).unwrap();
-    println!("planned in {:?}", start.elapsed());
     assert_eq!(plan.cells.len(), 100_000);
     assert_eq!(plan.counts(), BTreeMap::from([("evaluate", 100_000), ("pool", 1000)]));
     assert_eq!(plan.edges.len(), 100_000);
-    let start = Instant::now();
-    let key = plan.key();
-    println!("its key {} in {:?}", key.short(), start.elapsed());
-    let start = Instant::now();
     let trimmed = plan.trim(&|_, _, it| it.metric == "psnr");
-    println!("trimmed in {:?}", start.elapsed());
     assert_eq!(trimmed.counts(), BTreeMap::from([("evaluate", 100_000), ("pool", 1000)]));
+    // Generous, for machines that do other things as well; a step that is quadratic takes minutes.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[test]
