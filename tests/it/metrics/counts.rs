@@ -72,7 +72,8 @@ fn check(patches: &[Patch]) {
         let (score, bits) = entropy.take();
         let (expected_score, expected_bits) = naive_entropies(&expected);
         assert!((score - expected_score).abs() < 1e-12, "{score} {expected_score}");
-        assert!((bits - expected_bits).abs() < 1e-12, "{bits} {expected_bits}");
+        // The plain sum adds 50,000 terms, and is the less exact of the two.
+        assert!((bits - expected_bits).abs() < 1e-10, "{bits} {expected_bits}");
     }
 }
 
