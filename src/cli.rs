@@ -1,5 +1,6 @@
 //! The command line: one arm per verb, each in a file of its own.
 
+pub mod bench;
 pub mod dataset;
 pub mod score;
 
@@ -40,6 +41,7 @@ pub struct Cli {
 enum Command {
     Score(score::Args),
     Dataset(dataset::Args),
+    Bench(bench::Args),
 }
 
 /// Runs the verb that the command line names.
@@ -50,5 +52,6 @@ pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Score(args) => score::run(args),
         Command::Dataset(args) => dataset::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jobctl::metrics::glcm::count::{Counter, OFFSETS, Patch, Sink};
+use jobctl::metrics::glcm::count::{Counter, OFFSETS, Offset, Patch, Sink};
 use jobctl::metrics::glcm::entropy::{Entropy, EntropyTables};
 use jobctl::metrics::glcm::grey;
 use proptest::prelude::*;
@@ -80,7 +80,7 @@ fn check(patches: &[Patch]) {
 #[test]
 fn the_offsets_are_the_authors_sixteen() {
     assert_eq!(OFFSETS.iter().map(|it| it.weight).sum::<u32>(), 16);
-    let n_pairs = |down, right| OFFSETS.iter().find(|it| (it.down, it.right) == (down, right)).map(|it| it.n_pairs());
+    let n_pairs = |down, right| OFFSETS.iter().find(|it| (it.down, it.right) == (down, right)).map(Offset::n_pairs);
     assert_eq!(n_pairs(0, 1), Some(4032));
     assert_eq!(n_pairs(4, 0), Some(3840));
     assert_eq!(n_pairs(1, -1), Some(3969));
