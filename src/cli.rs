@@ -102,7 +102,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Report(args) => block_on(report::run(args, config)),
         Command::Score(args) => score::run(args),
         Command::Dataset(args) => dataset::run(args),
-        Command::Bench(args) => bench::run(args, config),
+        Command::Bench(args) => bench::run(args),
         Command::Db(args) => db::run(args, config),
         Command::Slot(args) => slot::run(args),
     }

@@ -121,9 +121,9 @@ pub fn ragged(rgb: &Rgb) -> Option<String> {
         .filter(|(n, _)| *n > 0)
         .map(|(n, what)| format!("{n} {what}{}", if n == 1 { "" } else { "s" }))
         .collect();
-    let edges = match (rgb.width % patch > 0, rgb.height % patch > 0) {
-        (true, true) => "right and lower edges",
-        (true, false) => "right edge",
+    let edges = match (rgb.width.is_multiple_of(patch), rgb.height.is_multiple_of(patch)) {
+        (false, false) => "right and lower edges",
+        (false, true) => "right edge",
         _ => "lower edge",
     };
     if strips.is_empty() { None } else { Some(format!("{} at the {edges} left out", strips.join(" and "))) }

@@ -41,6 +41,15 @@ def entropy(p):
     return -(p * logs).sum(axis=(0, 1)).mean()
 
 
+def feature(p, name):
+    """graycoprops, but for the correlation with a constant, which it means to be 1 and which its rounding makes noise."""
+    values = graycoprops(p, name)
+    if name == "correlation":
+        for axis in (0, 1):
+            values[(p.sum(axis=axis) > 0).sum(axis=0) == 1] = 1
+    return values.mean()
+
+
 def glcm(rgb, textures):
     if min(rgb.shape[:2]) < 64:
         return {}
@@ -49,7 +58,7 @@ def glcm(rgb, textures):
         scores.append(shannon_entropy(p))
         entropies.append(entropy(p))
         if textures:
-            features.append([graycoprops(p, it).mean() for it in PROPERTIES])
+            features.append([feature(p, it) for it in PROPERTIES])
     out = {"glcm_score": float(np.mean(scores)), "glcm_entropy": float(np.mean(entropies))}
     if textures:
         out |= {f"glcm_texture:{k.lower()}": float(v) for k, v in zip(PROPERTIES, np.mean(features, axis=0))}

@@ -102,7 +102,7 @@ fn scores_come_in_the_order_that_they_were_asked_for() {
         assert_eq!(*metric, score.metric);
         let alone =
             metrics::evaluate(&[*metric], &Subject { rgb: &rgb, file_bytes: Some(999), reference: Some(&shift(&rgb)) });
-        assert_eq!(alone, [score.clone()]);
+        assert_eq!(alone, std::slice::from_ref(score));
     }
 }
 

@@ -13,7 +13,8 @@ pub struct Texture {
     pub homogeneity: f64,
     /// √Σ p².
     pub energy: f64,
-    /// Σ p (i − μi)(j − μj) / σi σj; 1 where σi or σj is 0.
+    /// Σ p (i − μi)(j − μj) / σi σj; 1 where σi or σj is 0. (scikit-image means that too, but where only one of them
+    /// is 0 its rounding may make it 10⁻¹⁵, and the quotient any number.)
     pub correlation: f64,
     /// Σ p².
     pub asm: f64,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jobctl::metrics::glcm::count::{Counter, OFFSETS, Patch, Sink};
+use jobctl::metrics::glcm::count::{Counter, OFFSETS, Offset, Patch, Sink};
 use jobctl::metrics::glcm::entropy::{Entropy, EntropyTables};
 use jobctl::metrics::glcm::grey;
 use proptest::prelude::*;
@@ -72,14 +72,15 @@ fn check(patches: &[Patch]) {
         let (score, bits) = entropy.take();
         let (expected_score, expected_bits) = naive_entropies(&expected);
         assert!((score - expected_score).abs() < 1e-12, "{score} {expected_score}");
-        assert!((bits - expected_bits).abs() < 1e-12, "{bits} {expected_bits}");
+        // The plain sum adds 50,000 terms, and is the less exact of the two.
+        assert!((bits - expected_bits).abs() < 1e-10, "{bits} {expected_bits}");
     }
 }
 
 #[test]
 fn the_offsets_are_the_authors_sixteen() {
     assert_eq!(OFFSETS.iter().map(|it| it.weight).sum::<u32>(), 16);
-    let n_pairs = |down, right| OFFSETS.iter().find(|it| (it.down, it.right) == (down, right)).map(|it| it.n_pairs());
+    let n_pairs = |down, right| OFFSETS.iter().find(|it| (it.down, it.right) == (down, right)).map(Offset::n_pairs);
     assert_eq!(n_pairs(0, 1), Some(4032));
     assert_eq!(n_pairs(4, 0), Some(3840));
     assert_eq!(n_pairs(1, -1), Some(3969));
