@@ -23,15 +23,8 @@ pub fn encode(image: &Rgb, quality: u8) -> Result<Vec<u8>, ImageError> {
         return Err(ImageError::TooLongForJpeg { width, height });
     }
     let pixels = &image.pixels;
-    libjpeg_turbo_rs::compress(
-        pixels,
-        width as usize,
-        height as usize,
-        PixelFormat::Rgb,
-        quality,
-        Subsampling::S420,
-    )
-    .map_err(explained)
+    libjpeg_turbo_rs::compress(pixels, width as usize, height as usize, PixelFormat::Rgb, quality, Subsampling::S420)
+        .map_err(explained)
 }
 
 /// Walks the markers up to the first scan.

@@ -17,8 +17,7 @@ pub fn thumbnail(image: &Rgb, long_side: u32) -> Rgb {
 
 /// Down by `factor` and up again to the same size, both with Pillow's `BICUBIC`.
 pub(super) fn down_and_up(image: &Rgb, factor: f64) -> Rgb {
-    let small =
-        resized(image, shrunk(image.width, factor), shrunk(image.height, factor), FilterType::CatmullRom);
+    let small = resized(image, shrunk(image.width, factor), shrunk(image.height, factor), FilterType::CatmullRom);
     resized(&small, image.width, image.height, FilterType::CatmullRom)
 }
 

@@ -239,7 +239,9 @@ fn gaps(findings: &Findings, images: &[ImageRow], scores: &Scores, n_metrics: us
         for metric in (0..n_metrics).filter(|&it| image.scores[it].is_none()) {
             let why = match scores.row(idx, metric) {
                 Some(score) => score.why.clone().unwrap_or_else(|| "undefined".to_owned()),
-                None if failed.contains(&(image.source, findings.images[idx].sample.as_str())) => "its job failed".to_owned(),
+                None if failed.contains(&(image.source, findings.images[idx].sample.as_str())) => {
+                    "its job failed".to_owned()
+                }
                 None => "not computed".to_owned(),
             };
             by_reason.entry((metric, image.source, why)).or_default().push(image.sample.clone());

@@ -167,6 +167,11 @@ pub(super) fn level(level: Option<f64>) -> String {
     level.map_or_else(|| "none".to_owned(), |it| it.to_string())
 }
 
+/// A kind of damage inside a sentence.
+pub(super) fn kind(name: &str) -> &str {
+    if name == "jpeg" { "JPEG" } else { name }
+}
+
 /// What is varied, as short as it can be said beside a number.
 pub(super) fn parameter(name: &str) -> &str {
     match name {

@@ -54,7 +54,14 @@ pub(super) fn gaps(report: &Report) -> (Option<Table>, String) {
 
 /// What the metrics are.
 pub(super) fn metrics(report: &Report) -> Table {
-    let head = vec![words("Metric"), words("Variant"), numbers("Version"), words("Better"), words("Unit"), words("What it is")];
+    let head = vec![
+        words("Metric"),
+        words("Variant"),
+        numbers("Version"),
+        words("Better"),
+        words("Unit"),
+        words("What it is"),
+    ];
     let mut table = Table { class: "wordy", ..Table::new("Definitions of the metrics", head) };
     for it in &report.metrics {
         let better = it.better.map_or("not known", |_| format::arrow_words(it.better));
@@ -72,7 +79,8 @@ pub(super) fn metrics(report: &Report) -> Table {
 
 /// Every image with its hashes.
 pub(super) fn images(report: &Report) -> (Table, String) {
-    let head = vec![words("Source"), words("Sample"), numbers("Size"), words("Recipe (BLAKE3)"), words("File (BLAKE3)")];
+    let head =
+        vec![words("Source"), words("Sample"), numbers("Size"), words("Recipe (BLAKE3)"), words("File (BLAKE3)")];
     let mut table = Table::new("Images and their hashes", head);
     for it in report.images.iter().take(MAX_ROWS) {
         let n_pixels = it.size.map_or(0.0, |(width, height)| f64::from(width) * f64::from(height));

@@ -57,7 +57,8 @@ pub(super) fn part(report: &Report) -> Option<Part> {
             coefficient(&row.kendall),
         ]);
     }
-    let legend = relation.rows.iter().filter_map(|it| Some((format!("f{}", it.family? % 8), it.over.clone()))).collect();
+    let legend =
+        relation.rows.iter().filter_map(|it| Some((format!("f{}", it.family? % 8), it.over.clone()))).collect();
     Some(Part {
         title: format!("{} against {}", y.label, format::lower_first(&x.label)),
         figure: Figure {

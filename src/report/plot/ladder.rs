@@ -6,7 +6,7 @@ use crate::report::view::{Ladder, LadderResult, Report, Verdict};
 
 const WIDTH: f64 = 256.0;
 const HEIGHT: f64 = 158.0;
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 48.0;
 const RIGHT: f64 = 10.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 24.0;
@@ -31,6 +31,7 @@ pub(in crate::report) fn chart(ladder: &Ladder, result: &LadderResult, y: &Axis)
         svg.line("grid", (LEFT, at), (WIDTH - RIGHT, at));
         svg.text("tick end", (LEFT - 6.0, at + 3.5), &label);
     }
+    svg.text("tick end", (LEFT - 6.0, HEIGHT - 7.0), format::parameter(&ladder.parameter));
     for (rung, it) in ladder.rungs.iter().enumerate() {
         svg.text("tick mid", (x(rung), HEIGHT - 7.0), &format::level(it.level));
     }
