@@ -1,11 +1,31 @@
 //! The command line: one arm per verb, each in a file of its own.
 
-pub mod dataset;
-pub mod score;
+mod bench;
+mod cancel;
+mod dataset;
+mod db;
+pub mod enqueue;
+mod jobs;
+mod logs;
+mod pause;
+mod report;
+mod retry;
+mod run;
+mod score;
+mod show;
+mod slot;
+mod status;
+mod worker;
 
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::job::JobId;
+use crate::queue::look;
 
 /// How a command ended, and with which exit status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,8 +49,11 @@ impl From<Outcome> for ExitCode {
 }
 
 /// A batch system that makes and judges ultra-high-resolution images.
+///
+/// Exit status: 0 done, 1 some work failed, 2 wrong use.
+/// State lives in $JOBCTL_HOME (default ./.jobctl); the database is $DATABASE_URL, or a private Postgres there.
 #[derive(Parser, Debug)]
-#[command(name = "jobctl", version)]
+#[command(name = "jobctl", version, max_term_width = 110)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,17 +61,104 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Run(run::Args),
+    Enqueue(enqueue::Args),
+    Plan(enqueue::PlanArgs),
+    Worker(worker::Args),
+    Status(status::Args),
+    Jobs(jobs::Args),
+    Show(show::Args),
+    Logs(logs::Args),
+    Cancel(cancel::Args),
+    Retry(retry::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Report(report::Args),
     Score(score::Args),
     Dataset(dataset::Args),
+    Bench(bench::Args),
+    Db(db::Args),
+    Slot(slot::Args),
 }
 
 /// Runs the verb that the command line names.
 ///
 /// # Errors
 /// Whatever kept the verb from doing its work; [`Outcome::Failed`] instead where it did the rest.
-pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
+pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
     match &cli.command {
+        Command::Run(args) => block_on(run::run(args, config)),
+        Command::Enqueue(args) => block_on(enqueue::run(args, config)),
+        Command::Plan(args) => block_on(enqueue::plan_only(args, config)),
+        Command::Worker(args) => block_on(worker::run(args, config)),
+        Command::Status(args) => block_on(status::run(args, config)),
+        Command::Jobs(args) => block_on(jobs::run(args, config)),
+        Command::Show(args) => block_on(show::run(args, config)),
+        Command::Logs(args) => block_on(logs::run(args, config)),
+        Command::Cancel(args) => block_on(cancel::run(args, config)),
+        Command::Retry(args) => block_on(retry::run(args, config)),
+        Command::Pause(args) => block_on(pause::pause(args, config)),
+        Command::Resume(args) => block_on(pause::resume(args, config)),
+        Command::Report(args) => block_on(report::run(args, config)),
         Command::Score(args) => score::run(args),
         Command::Dataset(args) => dataset::run(args),
+        Command::Bench(args) => bench::run(args, config),
+        Command::Db(args) => db::run(args, config),
+        Command::Slot(args) => slot::run(args),
     }
+}
+
+fn block_on(verb: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the asynchronous runtime")?
+        .block_on(verb)
+}
+
+/// Prints a line of the verb's answer; a reader that has gone away ends the program quietly.
+fn say(line: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints a JSON value as one line.
+fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    say(serde_json::to_string(value)?);
+    Ok(())
+}
+
+/// Text from elsewhere as a terminal may have it: without control characters, so without its commands.
+fn plain(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() && it != '\n' { '\u{fffd}' } else { it }).collect()
+}
+
+/// A table for people.
+fn table(header: &[&str]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.iter().copied());
+    if std::io::stdout().is_terminal() {
+        table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    }
+    table
+}
+
+/// What a verb is about: a sweep, or jobs by their numbers.
+enum Target {
+    Sweep(i32),
+    Jobs(Vec<i64>),
+}
+
+async fn target(pool: &sqlx::PgPool, words: &[String]) -> anyhow::Result<Target> {
+    if let Ok(jobs) = words.iter().map(|it| it.parse()).collect::<Result<Vec<i64>, _>>() {
+        for job in &jobs {
+            look::has_ended(pool, JobId(*job)).await?;
+        }
+        return Ok(Target::Jobs(jobs));
+    }
+    let [word] = words else { anyhow::bail!("give one sweep, or the numbers of jobs") };
+    Ok(Target::Sweep(look::find_sweep(pool, word).await?.0))
 }

@@ -1,1 +1,105 @@
-//! TBD
+//! Settings from the environment, read once and passed down.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// Where things are and how patient the workers are.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// All state of this folder's jobctl: `JOBCTL_HOME`, else `./.jobctl`.
+    pub home: PathBuf,
+    /// The team's Postgres: `DATABASE_URL`; unset means a private one under `home`.
+    pub database_url: Option<Secret>,
+    /// How workers keep time.
+    pub times: Times,
+}
+
+/// How workers keep time. Tests make all of it small.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// A worker says that it lives once in this time: `JOBCTL_BEAT_MS`, 10 s.
+    pub beat: Duration,
+    /// A worker silent for this long has lost its jobs: `JOBCTL_STALE_MS`, 45 s.
+    pub stale: Duration,
+    /// What a slot has between SIGTERM and SIGKILL: `JOBCTL_GRACE_MS`, 30 s.
+    pub grace: Duration,
+    /// An idle slot looks for work at least once in this time: `JOBCTL_POLL_MS`, 2 s.
+    pub poll: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            beat: Duration::from_secs(10),
+            stale: Duration::from_secs(45),
+            grace: Duration::from_secs(30),
+            poll: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A time that is no whole number of milliseconds, or 0.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let times = Times::default();
+        Ok(Self {
+            home: variable("JOBCTL_HOME").map_or_else(|| PathBuf::from(".jobctl"), PathBuf::from),
+            database_url: variable("DATABASE_URL").map(Secret::new),
+            times: Times {
+                beat: milliseconds("JOBCTL_BEAT_MS", times.beat)?,
+                stale: milliseconds("JOBCTL_STALE_MS", times.stale)?,
+                grace: milliseconds("JOBCTL_GRACE_MS", times.grace)?,
+                poll: milliseconds("JOBCTL_POLL_MS", times.poll)?,
+            },
+        })
+    }
+
+    /// The folder of rendered reports.
+    pub fn reports(&self) -> PathBuf {
+        self.home.join("reports")
+    }
+
+    /// The folder of artifacts.
+    pub fn artifacts(&self) -> PathBuf {
+        self.home.join("artifacts")
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|it| !it.is_empty())
+}
+
+fn milliseconds(name: &str, default: Duration) -> anyhow::Result<Duration> {
+    let Some(text) = variable(name) else { return Ok(default) };
+    let n: u64 = text.parse().with_context(|| format!("{name} is `{text}`, not a whole number of milliseconds"))?;
+    anyhow::ensure!(n > 0, "{name} must be at least 1");
+    Ok(Duration::from_millis(n))
+}

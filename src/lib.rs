@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod stats;
 
 pub mod plan;
+pub mod database;
 pub mod queue;
 pub mod report;
 pub mod store;

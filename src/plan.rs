@@ -1,1 +1,158 @@
-//! TBD
+//! A sweep expanded: its cells, the jobs that they need and how the jobs depend on each other.
+
+mod build;
+mod expand;
+mod trim;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::Hash;
+use crate::job::task::Task;
+use crate::sweep::OnFailure;
+
+pub use build::plan;
+
+/// What a sweep comes to. Equal sweeps over equal files have equal plans.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Plan {
+    /// The sweep's name.
+    pub name: String,
+    /// What a failed job means for the rest.
+    pub on_failure: OnFailure,
+    /// Jobs of a higher priority are claimed first.
+    pub priority: i16,
+    /// What is compared: the `[[images]]` blocks, then each point of the `[[damage]]` blocks.
+    pub sources: Vec<Source>,
+    /// One for each source and sample, source by source.
+    pub cells: Vec<Cell>,
+    /// The jobs, evaluations first. No two have one key.
+    pub jobs: Vec<Job>,
+    /// Which job waits for which; parents stand before their children.
+    pub edges: Vec<Edge>,
+}
+
+/// A set of pictures that is compared with others as one.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Source {
+    /// Such as `photos` or `crops blur sigma=0.5`; no two of a plan are equal.
+    pub name: String,
+    /// The model that its pictures stand for, if the sweep says so; damaged pictures stand for none.
+    pub model: Option<String>,
+    /// Its place on a ladder of known damage.
+    pub rung: Option<Rung>,
+    /// The job that scores it as a set: index into [`Plan::jobs`].
+    pub set: Option<usize>,
+}
+
+/// A source's place on a ladder of known damage.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Rung {
+    /// The ladder's name: that of its block, `crops blur`.
+    pub ladder: String,
+    /// The undamaged source's name.
+    pub of: String,
+    /// `blur`, `resize`, `jpeg` or `noise`.
+    pub kind: String,
+    /// What is varied: `sigma`, `factor`, `quality`.
+    pub parameter: String,
+    /// Its value.
+    pub level: f64,
+    /// The same, signed so that more is worse: `-quality` for JPEG, else the level.
+    pub severity: f64,
+}
+
+/// One point of a sweep: one picture of one source.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Cell {
+    /// Index into [`Plan::sources`].
+    pub source: usize,
+    /// What pairs it with other sources' cells.
+    pub sample: String,
+    /// Its picture's key.
+    pub key: Hash,
+    /// The job that scores it: index into [`Plan::jobs`]; none where nothing is left to score.
+    pub job: Option<usize>,
+    /// The file that the picture is made from, absolute.
+    pub path: PathBuf,
+    /// What the picture shows, where somebody said so.
+    pub caption: Option<String>,
+}
+
+/// One job to be.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Job {
+    /// Its task's key.
+    pub key: Hash,
+    /// What it does.
+    pub task: Task,
+    /// The key of the picture that an evaluation scores.
+    pub subject: Option<Hash>,
+    /// The key of the picture that it is compared with.
+    pub reference: Option<Hash>,
+    /// The content of the file that it decodes: a slot that has it in memory takes the job sooner.
+    pub affinity: Option<Hash>,
+    /// Size of the scored picture, 10^6 pixels; 0 where unknown.
+    pub megapixels: f32,
+}
+
+/// One job waits for another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Edge {
+    /// Index into [`Plan::jobs`].
+    pub parent: usize,
+    /// Index into [`Plan::jobs`].
+    pub child: usize,
+    /// What the child waits for.
+    pub kind: EdgeKind,
+}
+
+/// What a child waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum EdgeKind {
+    /// The parent's result: without it the child cannot run.
+    Needs,
+    /// The parent's end, however it ends.
+    After,
+}
+
+impl Plan {
+    /// The hash of all that the sweep asks for: its name, sources, pictures and tasks.
+    /// Where the files lie and in which hurry they are does not matter.
+    pub fn key(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        hash_text(&mut hasher, &self.name);
+        hasher.update(&(self.sources.len() as u64).to_le_bytes());
+        for source in &self.sources {
+            hash_text(&mut hasher, &source.name);
+            hash_text(&mut hasher, source.model.as_deref().unwrap_or_default());
+        }
+        hasher.update(&(self.cells.len() as u64).to_le_bytes());
+        for cell in &self.cells {
+            hasher.update(&(cell.source as u64).to_le_bytes());
+            hash_text(&mut hasher, &cell.sample);
+            hasher.update(&cell.key.0);
+        }
+        for job in &self.jobs {
+            hasher.update(&job.key.0);
+        }
+        Hash(*hasher.finalize().as_bytes())
+    }
+
+    /// How many jobs of each kind it has.
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for job in &self.jobs {
+            *counts.entry(job.task.kind()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// Its length comes first, so that no two sequences of texts look alike.
+fn hash_text(hasher: &mut blake3::Hasher, text: &str) {
+    hasher.update(&(text.len() as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
+}

@@ -1,2 +1,7 @@
-//! TBD
+//! The store: sole owner of the result tables and of the artifacts.
+
+pub mod artifact;
+pub mod files;
 pub mod findings;
+pub mod read;
+pub mod record;

@@ -4,8 +4,8 @@ use multiversion::multiversion;
 
 use super::Rgb;
 
-/// Floats summed at once: eight AVX2 registers.
-const LANES: usize = 64;
+/// Floats summed at once: four AVX2 registers.
+const LANES: usize = 32;
 
 /// `scipy.ndimage.gaussian_filter` of each channel (`mode="reflect"`, `truncate=4`), rounded half to even. Sums run in
 /// f32 in a fixed order, so that every machine gives the same bytes; a value that lies within 1e-3 of a half may be
@@ -54,45 +54,53 @@ fn reflected(at: isize, len: usize) -> usize {
 /// `out[i]` = Σₖ wₖ · (aboveₖ[i] + belowₖ[i]), where above₀ = below₀ counts once.
 #[multiversion(targets("x86_64+avx2"))]
 fn sum_columns(pairs: &[(&[u8], &[u8])], weights: &[f32], out: &mut [f32]) {
-    let mut from = 0;
-    while from < out.len() {
-        let n = LANES.min(out.len() - from);
-        let mut sums = [0.0; LANES];
-        for (sum, &value) in sums.iter_mut().zip(&pairs[0].0[from..from + n]) {
-            *sum = weights[0] * f32::from(value);
-        }
-        for (&(above, below), &weight) in pairs.iter().zip(weights).skip(1) {
-            let both = above[from..from + n].iter().zip(&below[from..from + n]);
-            for (sum, (&above, &below)) in sums.iter_mut().zip(both) {
-                *sum += weight * f32::from(u16::from(above) + u16::from(below));
-            }
-        }
-        out[from..from + n].copy_from_slice(&sums[..n]);
-        from += n;
+    let (blocks, rest) = out.as_chunks_mut::<LANES>();
+    let at_rest = blocks.len() * LANES;
+    for (i, block) in blocks.iter_mut().enumerate() {
+        *block = columns(pairs, weights, i * LANES);
     }
+    for (i, value) in rest.iter_mut().enumerate() {
+        [*value] = columns(pairs, weights, at_rest + i);
+    }
+}
+
+// Inlined, so that it is compiled with the wider registers of its callers.
+#[inline(always)]
+fn columns<const N: usize>(pairs: &[(&[u8], &[u8])], weights: &[f32], from: usize) -> [f32; N] {
+    let at = |row: &[u8]| -> [u8; N] { *row[from..].first_chunk().expect("rows are equally long") };
+    let mut sums = at(pairs[0].0).map(|it| weights[0] * f32::from(it));
+    for (&(above, below), &weight) in pairs.iter().zip(weights).skip(1) {
+        let (above, below) = (at(above), at(below));
+        for i in 0..N {
+            sums[i] += weight * f32::from(u16::from(above[i]) + u16::from(below[i]));
+        }
+    }
+    sums
 }
 
 /// The same along a row of pixels of three values, rounded.
 #[multiversion(targets("x86_64+avx2"))]
 fn sum_rows(padded: &[f32], weights: &[f32], out: &mut [u8]) {
-    let middle = 3 * (weights.len() - 1);
-    let mut from = 0;
-    while from < out.len() {
-        let n = LANES.min(out.len() - from);
-        let mut sums = [0.0; LANES];
-        let at = middle + from;
-        for (sum, &value) in sums.iter_mut().zip(&padded[at..at + n]) {
-            *sum = weights[0] * value;
-        }
-        for (k, &weight) in weights.iter().enumerate().skip(1) {
-            let both = padded[at - 3 * k..][..n].iter().zip(&padded[at + 3 * k..][..n]);
-            for (sum, (&left, &right)) in sums.iter_mut().zip(both) {
-                *sum += weight * (left + right);
-            }
-        }
-        for (out, sum) in out[from..from + n].iter_mut().zip(&sums) {
-            *out = sum.round_ties_even() as u8;
-        }
-        from += n;
+    let (blocks, rest) = out.as_chunks_mut::<LANES>();
+    let at_rest = blocks.len() * LANES;
+    for (i, block) in blocks.iter_mut().enumerate() {
+        *block = along(padded, weights, i * LANES);
     }
+    for (i, value) in rest.iter_mut().enumerate() {
+        [*value] = along(padded, weights, at_rest + i);
+    }
+}
+
+#[inline(always)]
+fn along<const N: usize>(padded: &[f32], weights: &[f32], from: usize) -> [u8; N] {
+    let radius = weights.len() - 1;
+    let at = |pixel: usize| -> [f32; N] { *padded[from + 3 * pixel..].first_chunk().expect("the row is padded") };
+    let mut sums = at(radius).map(|it| weights[0] * it);
+    for (k, &weight) in weights.iter().enumerate().skip(1) {
+        let (left, right) = (at(radius - k), at(radius + k));
+        for i in 0..N {
+            sums[i] += weight * (left[i] + right[i]);
+        }
+    }
+    sums.map(|it| it.round_ties_even() as u8)
 }

@@ -1,11 +1,14 @@
 //! PNG: libpng's pixels in, a fast lossless file out.
 
-use std::io::{BufRead, Cursor, Seek};
+use std::io::{BufRead, Cursor, Read, Seek, SeekFrom};
 
 use ::png::{ColorType, Compression, Decoder, DecodingError, Encoder, Limits, Reader, Transformations};
 
 use super::exif::Orientation;
 use super::{Format, ImageError, Rgb, Stored};
+
+const SIGNATURE_LEN: u64 = 8;
+const CHECKSUM_LEN: i64 = 4;
 
 /// Encodes losslessly, with little effort for size.
 pub fn encode(image: &Rgb) -> Vec<u8> {
@@ -28,13 +31,34 @@ fn open<R: BufRead + Seek>(reader: R) -> Result<Reader<R>, ImageError> {
     decoder.read_info().map_err(explained)
 }
 
-/// Reads up to the pixels.
-pub(super) fn stored<R: BufRead + Seek>(reader: R) -> Result<Stored, ImageError> {
-    let reader = open(reader)?;
-    let info = reader.info();
-    let orientation =
-        info.exif_metadata.as_ref().map_or(Orientation::UPRIGHT, |it| Orientation::from_exif(it.to_vec()));
-    Ok(Stored { width: info.width, height: info.height, orientation })
+/// Reads the header and looks for EXIF, which may also stand behind the pixels; those are stepped over.
+pub(super) fn stored<R: BufRead + Seek>(mut reader: R) -> Result<Stored, ImageError> {
+    let mut decoder = Decoder::new(&mut reader);
+    let info = decoder.read_header_info().map_err(explained)?;
+    let (width, height) = (info.width, info.height);
+    reader.seek(SeekFrom::Start(SIGNATURE_LEN))?;
+    // A file that is cut off still has a size, and decoding it will say so.
+    let orientation = find_exif(&mut reader).map_or(Orientation::UPRIGHT, Orientation::from_exif);
+    Ok(Stored { width, height, orientation })
+}
+
+/// The content of the first `eXIf` chunk.
+fn find_exif<R: BufRead + Seek>(reader: &mut R) -> Option<Vec<u8>> {
+    loop {
+        let mut head = [0; 8];
+        reader.read_exact(&mut head).ok()?;
+        let [l3, l2, l1, l0, kind @ ..] = head;
+        let length = u32::from_be_bytes([l3, l2, l1, l0]);
+        match &kind {
+            b"eXIf" => {
+                let mut content = Vec::new();
+                reader.take(u64::from(length)).read_to_end(&mut content).ok()?;
+                return Some(content);
+            }
+            b"IEND" => return None,
+            _ => reader.seek_relative(i64::from(length) + CHECKSUM_LEN).ok()?,
+        }
+    }
 }
 
 /// Decodes the default image and checks that the file goes on to its end.

@@ -1,5 +1,7 @@
 //! What a job is asked to do: one plain struct per kind of task, and the picture that a task speaks of.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::Hash;
@@ -123,6 +125,14 @@ impl Task {
     fn version(&self) -> u32 {
         match self {
             Self::Evaluate(_) | Self::Pool(_) => 1,
+        }
+    }
+
+    /// How long one attempt may take.
+    pub fn limit(&self) -> Duration {
+        match self {
+            Self::Evaluate(_) => Duration::from_secs(30 * 60),
+            Self::Pool(_) => Duration::from_secs(10 * 60),
         }
     }
 

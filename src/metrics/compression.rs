@@ -1,9 +1,7 @@
 //! Compression Ratio: bytes of the raw pixels per byte of the JPEG file, after Diffusion-4K (arXiv 2503.18352).
 
-use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
-
 use super::{Better, Group, Metric, Needs, PoolItem, Score, Subject};
-use crate::image::Rgb;
+use crate::image::{Rgb, jpeg};
 
 const JPEG95: Metric = Metric {
     name: "compression_ratio",
@@ -31,7 +29,7 @@ fn score(wanted: &[&'static Metric], subject: &Subject) -> Vec<Score> {
         .map(|&metric| {
             let n_bytes = match metric.needs {
                 Needs::File => subject.file_bytes.filter(|it| *it > 0).ok_or("the picture is in no file".to_owned()),
-                _ => jpeg95(subject.rgb).map(|it| it.len()),
+                _ => jpeg::encode(subject.rgb, 95).map(|it| it.len()).map_err(|it| it.to_string()),
             };
             Score { metric, value: n_bytes.map(|it| raw_bytes(subject.rgb) / it as f64), note: None }
         })
@@ -49,12 +47,4 @@ fn pool(items: &[PoolItem]) -> Option<f64> {
 
 fn raw_bytes(rgb: &Rgb) -> f64 {
     3.0 * f64::from(rgb.width) * f64::from(rgb.height)
-}
-
-fn jpeg95(rgb: &Rgb) -> Result<Vec<u8>, String> {
-    Encoder::new(&rgb.pixels, rgb.width as usize, rgb.height as usize, PixelFormat::Rgb)
-        .quality(95)
-        .subsampling(Subsampling::S420)
-        .encode()
-        .map_err(|it| format!("cannot be written as a JPEG: {it}"))
 }

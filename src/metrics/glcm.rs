@@ -200,9 +200,10 @@ impl Values {
 }
 
 impl<A: Sink, B: Sink> Sink for (&mut A, &mut B) {
-    fn cell(&mut self, offset: usize, i: u8, j: u8, count: u16) {
-        self.0.cell(offset, i, j, count);
-        self.1.cell(offset, i, j, count);
+    #[inline(always)]
+    fn cells(&mut self, i: u8, j: u8, counts: &[u16; 16]) {
+        self.0.cells(i, j, counts);
+        self.1.cells(i, j, counts);
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::task::{MetricId, Picture};
 use crate::job::{Hash, JobId, State};
+pub use crate::plan::Rung;
 
 /// A sweep and all that is known of it at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,23 +50,6 @@ pub struct Source {
     pub rung: Option<Rung>,
 }
 
-/// A source's place on a ladder of known damage.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Rung {
-    /// The ladder's name: the undamaged source and the kind, `crops blur`.
-    pub ladder: String,
-    /// The undamaged source's name.
-    pub of: String,
-    /// `blur`, `resize`, `jpeg` or `noise`.
-    pub kind: String,
-    /// What is varied: `sigma`, `factor`, `quality`.
-    pub parameter: String,
-    /// Its value.
-    pub level: f64,
-    /// The same, signed so that more is worse: `-quality` for JPEG, else the level.
-    pub severity: f64,
-}
-
 /// One cell's picture.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Image {
@@ -96,6 +80,8 @@ pub struct Score {
     pub value: Option<f64>,
     /// Why it is undefined.
     pub why: Option<String>,
+    /// What a reader of the value should know.
+    pub note: Option<String>,
 }
 
 /// One score of a whole source.

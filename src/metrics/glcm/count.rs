@@ -1,4 +1,16 @@
 //! Counts pairs of levels in a patch, for all offsets.
+//!
+//! The pairs of one first level after another are counted, in one of two ways. *Walking* visits the pixels that have
+//! the level and increments one count an offset, which takes time in proportion to the pixels. *Meeting* holds 64
+//! pixels of a level in one word: the pixels of level i, shifted by the offset, and those of level j have as many
+//! bits in common as there are pairs. That takes time in proportion to the levels that meet, which are few in
+//! photographs. The cheaper way is taken, level by level.
+
+mod meet;
+mod walk;
+
+use meet::{Extent, PLANE_ROWS, Plane, Tries, fill, meet};
+use walk::{Neighbours, walk};
 
 /// Side of a patch in pixels.
 pub const PATCH: usize = 64;
@@ -51,20 +63,23 @@ pub const OFFSETS: [Offset; 14] = [
 
 /// What counts are handed to.
 pub trait Sink {
-    /// `count` pairs of pixels at `OFFSETS[offset]` have levels `i` and `j`. Each cell comes at most once, and only
-    /// if its count is not 0.
-    fn cell(&mut self, offset: usize, i: u8, j: u8, count: u16);
+    /// `counts[k]` pairs of pixels at `OFFSETS[k]` have levels `i` and `j`; what lies beyond the offsets is no count.
+    /// Pairs of levels that are not handed over have no pixels.
+    fn cells(&mut self, i: u8, j: u8, counts: &[u16; 16]);
 }
 
 /// Counts patch after patch in the same memory.
 pub struct Counter {
-    /// For each pair of levels the counts of the 14 offsets; all 0 between patches.
-    cells: Box<[[u16; 16]]>,
+    planes: Box<[Plane; LEVELS]>,
+    cells: Box<Cells>,
 }
+
+/// For each second level the counts of the 14 offsets, given the first level.
+type Cells = [[u16; 16]; 2 * LEVELS];
 
 impl Default for Counter {
     fn default() -> Self {
-        Self { cells: vec![[0; 16]; LEVELS * LEVELS].into_boxed_slice() }
+        Self { planes: Box::new([[0; PLANE_ROWS]; LEVELS]), cells: Box::new([[0; 16]; 2 * LEVELS]) }
     }
 }
 
@@ -74,24 +89,43 @@ impl Counter {
     /// # Panics
     /// If a level is not less than [`LEVELS`].
     pub fn count(&mut self, patch: &Patch, sink: &mut impl Sink) {
-        for (k, offset) in OFFSETS.iter().enumerate() {
-            for row in 0..PATCH - offset.down {
-                for column in 0..PATCH {
-                    let Some(other) = column.checked_add_signed(offset.right).filter(|it| *it < PATCH) else {
-                        continue;
-                    };
-                    let (i, j) = (patch[row][column], patch[row + offset.down][other]);
-                    self.cells[usize::from(i) * LEVELS + usize::from(j)][k] += 1;
-                }
-            }
+        count(self, patch, sink);
+    }
+}
+
+#[multiversion::multiversion(targets = "simd")]
+fn count<S: Sink>(counter: &mut Counter, patch: &Patch, sink: &mut S) {
+    let (low, high) = range(patch);
+    let n_levels = usize::from(high - low) + 1;
+    let planes = &mut counter.planes[..n_levels];
+    fill(planes, patch, low);
+    let neighbours = Neighbours::of(patch, low);
+    let mut tries = Tries::default();
+    for i in 0..n_levels {
+        let Some(extent) = Extent::of(&planes[i]) else { continue };
+        if tries.favour_planes(&extent) {
+            meet(planes, i, &extent, &mut counter.cells, &mut tries);
+        } else {
+            walk(&planes[i], &neighbours, &mut counter.cells);
         }
-        for (cell, counts) in self.cells.iter_mut().enumerate() {
-            for (k, count) in counts.iter_mut().enumerate() {
-                if *count > 0 {
-                    sink.cell(k, (cell / LEVELS) as u8, (cell % LEVELS) as u8, *count);
-                }
-                *count = 0;
+        for (j, counts) in counter.cells[..n_levels].iter_mut().enumerate() {
+            if *counts != [0; 16] {
+                sink.cells(low + i as u8, low + j as u8, counts);
+                *counts = [0; 16];
             }
         }
     }
+}
+
+/// The least and the greatest level.
+#[inline(always)]
+fn range(patch: &Patch) -> (u8, u8) {
+    let (mut low, mut high) = (u8::MAX, 0);
+    for row in patch {
+        for &level in row {
+            low = low.min(level);
+            high = high.max(level);
+        }
+    }
+    (low, high)
 }

@@ -69,16 +69,20 @@ impl Default for Sums {
 }
 
 impl Sink for Sums {
-    fn cell(&mut self, offset: usize, i: u8, j: u8, count: u16) {
-        let sums = &mut self.0[offset];
-        sums.by_difference[usize::from(i.abs_diff(j))] += u32::from(count);
-        let (i, j, count) = (u64::from(i), u64::from(j), u64::from(count));
-        sums.squares += count * count;
-        sums.i += i * count;
-        sums.j += j * count;
-        sums.ii += i * i * count;
-        sums.jj += j * j * count;
-        sums.ij += i * j * count;
+    #[inline(always)]
+    fn cells(&mut self, i: u8, j: u8, counts: &[u16; 16]) {
+        let difference = usize::from(i.abs_diff(j));
+        let (i, j) = (u64::from(i), u64::from(j));
+        for (sums, &count) in self.0.iter_mut().zip(counts) {
+            sums.by_difference[difference] += u32::from(count);
+            let count = u64::from(count);
+            sums.squares += count * count;
+            sums.i += i * count;
+            sums.j += j * count;
+            sums.ii += i * i * count;
+            sums.jj += j * j * count;
+            sums.ij += i * j * count;
+        }
     }
 }
 

@@ -79,13 +79,20 @@ struct Tile<const N: usize> {
     rows: [Moments<OUTER>; N],
     /// Weighted down the columns.
     vertical: Moments<OUTER>,
+    /// And then along the row.
+    horizontal: Moments<INNER>,
     /// The map's row.
     map: [f64; INNER],
 }
 
 impl<const N: usize> Tile<N> {
     fn new() -> Self {
-        Self { rows: [[[0.0; OUTER]; 4]; N], vertical: [[0.0; OUTER]; 4], map: [0.0; INNER] }
+        Self {
+            rows: [[[0.0; OUTER]; 4]; N],
+            vertical: [[0.0; OUTER]; 4],
+            horizontal: [[0.0; INNER]; 4],
+            map: [0.0; INNER],
+        }
     }
 }
 
@@ -165,38 +172,48 @@ fn samples(line: &[u8], left: usize, radius: usize) -> [u8; OUTER] {
 /// Weighs `N` rows, the oldest of which is at `oldest % N`.
 #[inline(always)]
 fn weigh_columns<const N: usize>(tile: &mut Tile<N>, oldest: usize, weights: &[f64; N]) {
-    for moment in 0..4 {
-        let rows: [&[f64; OUTER]; N] = std::array::from_fn(|it| &tile.rows[(oldest + it) % N][moment]);
-        let out = &mut tile.vertical[moment];
-        for s in 0..OUTER {
-            let mut sum = weights[N / 2] * rows[N / 2][s];
-            for k in 0..N / 2 {
-                sum += weights[k] * (rows[k][s] + rows[N - 1 - k][s]);
-            }
-            out[s] = sum;
-        }
+    let Tile { rows, vertical, .. } = tile;
+    for (moment, out) in vertical.iter_mut().enumerate() {
+        weigh(out, std::array::from_fn(|it| &rows[(oldest + it) % N][moment]), weights);
     }
 }
 
 /// Weighs the columns' sums along the row, and makes the map's row of them.
 #[inline(always)]
 fn weigh_rows<const N: usize>(tile: &mut Tile<N>, window: &Window<N>) {
+    let Tile { vertical, horizontal, map, .. } = tile;
+    for (out, line) in horizontal.iter_mut().zip(vertical.iter()) {
+        weigh(
+            out,
+            std::array::from_fn(|it| line[3 * it..].first_chunk().expect("the margins are as wide")),
+            &window.weights,
+        );
+    }
+    compare(map, horizontal, window.covariance_factor);
+}
+
+/// The sum of the lines by their weights, which are symmetric.
+#[inline(always)]
+fn weigh<const N: usize, const LEN: usize>(out: &mut [f64; LEN], lines: [&[f64; LEN]; N], weights: &[f64; N]) {
+    for s in 0..LEN {
+        let mut sum = weights[N / 2] * lines[N / 2][s];
+        for k in 0..N / 2 {
+            sum += weights[k] * (lines[k][s] + lines[N - 1 - k][s]);
+        }
+        out[s] = sum;
+    }
+}
+
+/// SSIM of windows whose moments are these.
+#[inline(always)]
+fn compare(map: &mut [f64; INNER], [x, y, squares, product]: &Moments<INNER>, covariance_factor: f64) {
     const C1: f64 = (0.01 * 255.0) * (0.01 * 255.0);
     const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);
-    let (vertical, weights) = (&tile.vertical, &window.weights);
     for s in 0..INNER {
-        let means: [f64; 4] = std::array::from_fn(|moment| {
-            let line = &vertical[moment];
-            let mut sum = weights[N / 2] * line[s + 3 * (N / 2)];
-            for k in 0..N / 2 {
-                sum += weights[k] * (line[s + 3 * k] + line[s + 3 * (N - 1 - k)]);
-            }
-            sum
-        });
-        let [x, y, squares, product] = means;
-        let variances = window.covariance_factor * (squares - x * x - y * y);
-        let covariance = window.covariance_factor * (product - x * y);
-        tile.map[s] = ((2.0 * x * y + C1) * (2.0 * covariance + C2)) / ((x * x + y * y + C1) * (variances + C2));
+        let (means, mean_squares) = (x[s] * y[s], x[s] * x[s] + y[s] * y[s]);
+        let covariance = covariance_factor * (product[s] - means);
+        let variances = covariance_factor * (squares[s] - mean_squares);
+        map[s] = ((2.0 * means + C1) * (2.0 * covariance + C2)) / ((mean_squares + C1) * (variances + C2));
     }
 }
 

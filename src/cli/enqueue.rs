@@ -1,0 +1,291 @@
+//! `jobctl enqueue` and `jobctl plan`: from a sweep file to jobs, or to what they would be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use sqlx::PgPool;
+
+use super::{Outcome, say, say_json};
+use crate::config::Config;
+use crate::database;
+use crate::job::task::{MetricId, Task};
+use crate::plan::{Plan, plan};
+use crate::queue::{look, submit};
+use crate::store::files::FileHashes;
+use crate::store::record::{KnownScores, record_plan};
+use crate::sweep::Sweep;
+use crate::sweep::inventory::{Inventory, Progress, scan};
+use crate::worker::machine;
+
+/// A sweep of more cells than this is enqueued only when somebody says that it is meant.
+const MANY_CELLS: u64 = 200_000;
+
+/// Plan a sweep and put its jobs into the queue. What is done already is not done again.
+///
+/// Example: jobctl enqueue jobs/demo.toml --dry-run
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The sweep file.
+    pub sweep: PathBuf,
+    /// Say what would be enqueued, and enqueue nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Enqueue even very many cells without asking.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Say what a sweep would run, what of it is done, and how long it may take.
+///
+/// Example: jobctl plan jobs/demo.toml
+#[derive(clap::Args, Debug)]
+pub struct PlanArgs {
+    /// The sweep file.
+    pub sweep: PathBuf,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What enqueueing did or would do: the last line that `--json` prints.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// The sweep's id.
+    pub sweep: String,
+    /// Jobs that are new, by kind.
+    pub new: BTreeMap<String, usize>,
+    /// Jobs that are done or under way already, by kind.
+    pub done: BTreeMap<String, usize>,
+    /// Hours of GPU time that the new jobs may take.
+    pub gpu_hours: f64,
+    /// Hours of one CPU slot that the new jobs may take.
+    pub cpu_hours: f64,
+    /// Cells of the sweep.
+    pub cells: usize,
+    /// Cancelled jobs that live again.
+    pub revived: usize,
+    /// The sweep's row, unless nothing was enqueued.
+    #[serde(skip)]
+    pub row: Option<i32>,
+}
+
+/// See [`Args`].
+pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
+    let Some(sweep) = load(&args.sweep)? else { return Ok(Outcome::Misused) };
+    let pool = database::open(config, 4).await?;
+    let confirm = if args.dry_run || args.yes { Confirm::Assume } else { Confirm::Ask };
+    let Some(summary) = enqueue(&pool, &sweep, confirm, args.dry_run).await? else { return Ok(Outcome::Misused) };
+    tell(&summary, args.dry_run, args.json)?;
+    Ok(Outcome::Done)
+}
+
+/// See [`PlanArgs`].
+pub(super) async fn plan_only(args: &PlanArgs, config: &Config) -> anyhow::Result<Outcome> {
+    let args = Args { sweep: args.sweep.clone(), dry_run: true, yes: true, json: args.json };
+    run(&args, config).await
+}
+
+/// A sweep file, read and understood.
+pub struct Loaded {
+    /// The sweep.
+    pub sweep: Sweep,
+    /// Its text.
+    pub text: String,
+    /// The folder that its paths start from.
+    pub base: PathBuf,
+}
+
+/// Reads a sweep file; none if it has mistakes, which have been printed then.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read the sweep {}", path.display()))?;
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let base = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
+    match Sweep::parse(&text, &path.display().to_string()) {
+        Ok(sweep) => Ok(Some(Loaded { sweep, text, base })),
+        Err(faults) => {
+            if std::io::stderr().is_terminal() {
+                eprintln!("{}", faults.for_terminal(100));
+            } else {
+                eprintln!("{faults}");
+            }
+            eprintln!("nothing was enqueued");
+            Ok(None)
+        }
+    }
+}
+
+/// What to do about very many cells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Confirm {
+    /// They are meant.
+    Assume,
+    /// Ask on a terminal; refuse elsewhere.
+    Ask,
+}
+
+/// Plans a sweep and enqueues what is new; none if there are very many cells and nobody confirmed them.
+///
+/// # Errors
+/// Its folders or the database are out of reach; nothing is enqueued then.
+pub async fn enqueue(
+    pool: &PgPool,
+    loaded: &Loaded,
+    confirm: Confirm,
+    dry_run: bool,
+) -> anyhow::Result<Option<Summary>> {
+    let mut hashes = FileHashes::load(pool).await?;
+    let inventory = take_inventory(loaded, &mut hashes)?;
+    if !is_meant(loaded.sweep.n_cells(&inventory), confirm)? {
+        return Ok(None);
+    }
+    let plan = plan(&loaded.sweep, &inventory)?;
+    let key = plan.key();
+    let all = plan.counts();
+
+    let mut tx = pool.begin().await.context("begin a transaction")?;
+    submit::lock(&mut tx).await?;
+    let mut summary = Summary {
+        sweep: submit::slug(&plan.name, &key),
+        new: BTreeMap::new(),
+        done: BTreeMap::new(),
+        gpu_hours: 0.0,
+        cpu_hours: 0.0,
+        cells: plan.cells.len(),
+        revived: 0,
+        row: submit::find(&mut tx, &key).await?,
+    };
+    if let Some(row) = summary.row {
+        hashes.save(&mut tx, &inventory).await?;
+        summary.revived = submit::resubmit(&mut tx, row).await?;
+    } else {
+        let known = KnownScores::load(&mut tx, &plan).await?;
+        let metrics = metrics(&plan);
+        let trimmed = (!known.is_empty())
+            .then(|| plan.clone().trim(&|picture, reference, metric| known.contains(picture, reference, metric)));
+        let rest = trimmed.as_ref().unwrap_or(&plan);
+        let submitted =
+            submit::submit(&mut tx, rest, &key, &loaded.text, &metrics, &machine::program()).await?;
+        record_plan(&mut tx, submitted.sweep, &plan).await?;
+        hashes.save(&mut tx, &inventory).await?;
+        summary.cpu_hours = cpu_hours(pool, rest, &submitted.is_new).await?;
+        (summary.new, summary.revived) = (submitted.new, submitted.n_revived);
+        summary.row = Some(submitted.sweep);
+    }
+    for (kind, n) in all {
+        let n_done = n - summary.new.get(kind).copied().unwrap_or(0).min(n);
+        if n_done > 0 {
+            summary.done.insert(kind.to_owned(), n_done);
+        }
+    }
+    if dry_run {
+        tx.rollback().await?;
+        summary.row = None;
+    } else {
+        tx.commit().await.context("enqueue the sweep")?;
+    }
+    Ok(Some(summary))
+}
+
+fn take_inventory(loaded: &Loaded, hashes: &mut FileHashes) -> anyhow::Result<Inventory> {
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("hashing files {bar:40} {bytes}/{total_bytes} {eta}").expect("the template is right"),
+    );
+    let inventory = scan(&loaded.sweep, &loaded.base, hashes, &|progress: Progress| {
+        bar.set_length(progress.total_bytes);
+        bar.set_position(progress.done_bytes);
+    });
+    bar.finish_and_clear();
+    inventory
+}
+
+fn is_meant(n_cells: u64, confirm: Confirm) -> anyhow::Result<bool> {
+    if n_cells <= MANY_CELLS || confirm == Confirm::Assume {
+        return Ok(true);
+    }
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        eprintln!("error: the sweep has {n_cells} cells; say --yes if so many are meant. Nothing was enqueued");
+        return Ok(false);
+    }
+    eprint!("The sweep has {n_cells} cells. Enqueue them? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    let meant = answer.trim().eq_ignore_ascii_case("y") || answer.trim().eq_ignore_ascii_case("yes");
+    if !meant {
+        eprintln!("Nothing was enqueued.");
+    }
+    Ok(meant)
+}
+
+fn metrics(plan: &Plan) -> BTreeSet<MetricId> {
+    let mut metrics = BTreeSet::new();
+    let mut last: &[MetricId] = &[];
+    for job in &plan.jobs {
+        let (Task::Evaluate(crate::job::task::Evaluate { metrics: asked, .. })
+        | Task::Pool(crate::job::task::Pool { metrics: asked, .. })) = &job.task;
+        // Most jobs ask for the same metrics as the one before.
+        if asked != last {
+            metrics.extend(asked.iter().cloned());
+            last = asked;
+        }
+    }
+    metrics
+}
+
+/// Seconds of an evaluation a megapixel, before any has been measured here.
+const GUESSED_PACE_S: f64 = 0.25;
+
+async fn cpu_hours(pool: &PgPool, plan: &Plan, is_new: &[bool]) -> anyhow::Result<f64> {
+    let pace = look::pace(pool, "evaluate").await?.unwrap_or(GUESSED_PACE_S);
+    let fresh = plan.jobs.iter().zip(is_new).filter(|(job, new)| **new && job.task.kind() == "evaluate");
+    let megapixels: f64 = fresh.map(|(job, _)| if job.megapixels > 0.0 { f64::from(job.megapixels) } else { 1.0 }).sum();
+    Ok(megapixels * pace / 3600.0)
+}
+
+/// Prints what enqueueing did or would do.
+///
+/// # Errors
+/// Never, but for a value without a JSON form.
+pub fn tell(summary: &Summary, dry_run: bool, json: bool) -> anyhow::Result<()> {
+    if json {
+        return say_json(summary);
+    }
+    let count = |of: &BTreeMap<String, usize>| {
+        let parts: Vec<String> = of.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+        if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+    };
+    say(&summary.sweep);
+    say(format_args!("  cells    {}", summary.cells));
+    say(format_args!("  {} {}", if dry_run { "to run  " } else { "new     " }, count(&summary.new)));
+    say(format_args!("  known    {} (done or under way)", count(&summary.done)));
+    if summary.revived > 0 {
+        say(format_args!("  revived  {} cancelled jobs", summary.revived));
+    }
+    if summary.cpu_hours > 0.0 {
+        let n_cores = machine::n_cores();
+        let hours = summary.cpu_hours / f64::from(u32::try_from(n_cores).unwrap_or(1));
+        say(format_args!("  estimate {} on the {n_cores} cores of this machine; no GPU time", duration(hours)));
+    }
+    if dry_run {
+        say("nothing was enqueued (dry run)");
+    }
+    Ok(())
+}
+
+fn duration(hours: f64) -> String {
+    match hours {
+        h if h >= 1.5 => format!("{h:.1} h"),
+        h if h >= 1.5 / 60.0 => format!("{:.0} min", h * 60.0),
+        h => format!("{:.0} s", (h * 3600.0).ceil()),
+    }
+}

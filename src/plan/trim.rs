@@ -1,0 +1,93 @@
+//! Takes out of a plan what is known already.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Edge, Plan};
+use crate::job::Hash;
+use crate::job::task::{MetricId, Task};
+use crate::metrics::{self, Needs};
+
+impl Plan {
+    /// The plan without the scores that exist. `known` is asked for a picture's key, the key of its
+    /// reference where the metric compares, and the metric; of set scores for the set's key
+    /// ([`Pool::set_key`](crate::job::task::Pool::set_key)) and the metric.
+    ///
+    /// An evaluation with nothing left is dropped; one with less left has another key. A set is
+    /// scored again unless its scores are known and none of its pictures is scored anew.
+    #[must_use]
+    pub fn trim(self, known: &dyn Fn(&Hash, Option<&Hash>, &MetricId) -> bool) -> Self {
+        let Self { name, on_failure, priority, mut sources, mut cells, jobs, edges } = self;
+        let mut compares: HashMap<MetricId, bool> = HashMap::new();
+        let mut parents: HashMap<usize, Vec<usize>> = HashMap::new();
+        for edge in &edges {
+            parents.entry(edge.child).or_default().push(edge.parent);
+        }
+
+        let mut kept = Vec::with_capacity(jobs.len());
+        let mut by_key: HashMap<Hash, usize> = HashMap::with_capacity(jobs.len());
+        // Where each job has gone. Parents stand before their children.
+        let mut places: Vec<Option<usize>> = Vec::with_capacity(jobs.len());
+        for (idx, mut job) in jobs.into_iter().enumerate() {
+            let has_work = match &mut job.task {
+                Task::Evaluate(evaluate) => {
+                    let n_metrics = evaluate.metrics.len();
+                    let subject = job.subject.unwrap_or_else(|| evaluate.picture.key());
+                    let reference = job.reference;
+                    let mut still_compares = false;
+                    evaluate.metrics.retain(|it| {
+                        let compares = match compares.get(it) {
+                            Some(&known) => known,
+                            None => {
+                                let found = metrics::find(it).is_some_and(|row| row.needs == Needs::Reference);
+                                *compares.entry(it.clone()).or_insert(found)
+                            }
+                        };
+                        let wanted = !known(&subject, reference.as_ref().filter(|_| compares), it);
+                        still_compares |= wanted && compares;
+                        wanted
+                    });
+                    if evaluate.metrics.len() < n_metrics {
+                        if !still_compares {
+                            evaluate.reference = None;
+                            job.reference = None;
+                        }
+                        job.key = job.task.key();
+                    }
+                    !job_is_empty(&job.task)
+                }
+                Task::Pool(pool) => {
+                    let set = pool.set_key();
+                    let waits = parents.get(&idx).is_some_and(|it| it.iter().any(|&parent| places[parent].is_some()));
+                    waits || !pool.metrics.iter().all(|it| known(&set, None, it))
+                }
+            };
+            places.push(has_work.then(|| {
+                *by_key.entry(job.key).or_insert_with(|| {
+                    kept.push(job);
+                    kept.len() - 1
+                })
+            }));
+        }
+
+        for cell in &mut cells {
+            cell.job = cell.job.and_then(|it| places[it]);
+        }
+        for source in &mut sources {
+            source.set = source.set.and_then(|it| places[it]);
+        }
+        let mut seen = HashSet::with_capacity(edges.len());
+        let edges = edges
+            .into_iter()
+            .filter_map(|it| Some(Edge { parent: places[it.parent]?, child: places[it.child]?, kind: it.kind }))
+            .filter(|it| seen.insert(*it))
+            .collect();
+        Self { name, on_failure, priority, sources, cells, jobs: kept, edges }
+    }
+}
+
+fn job_is_empty(task: &Task) -> bool {
+    match task {
+        Task::Evaluate(it) => it.metrics.is_empty(),
+        Task::Pool(it) => it.metrics.is_empty(),
+    }
+}

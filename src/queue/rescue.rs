@@ -1,0 +1,89 @@
+//! Giving back the jobs of workers that are gone and of attempts that outlived their deadline.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::PgPool;
+
+use super::settle::{close_attempt, end, put_back};
+use super::backoff_limit_s;
+use crate::job::{JobId, Lease, State};
+
+/// How many jobs one transaction rescues.
+const PAGE: i64 = 100;
+
+/// Gives up workers silent for longer than `stale` and rescues their jobs, as well as those that are `grace` past
+/// their deadline without their worker ending them. Returns how many jobs were rescued. Any worker may do this
+/// at any time: it works by the database's clock alone.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn rescue(pool: &PgPool, stale: Duration, grace: Duration) -> anyhow::Result<usize> {
+    let lost = sqlx::query_scalar!(
+        "update worker set stopped_at = now()
+        where id in (
+            select id
+            from worker
+            where stopped_at is null and beat_at < now() - make_interval(secs => $1)
+            order by id
+            for update skip locked
+        )
+        returning host || ' pid ' || pid as \"name!\"",
+        stale.as_secs_f64()
+    )
+    .fetch_all(pool)
+    .await
+    .context("give up silent workers")?;
+    for name in lost {
+        tracing::warn!(worker = name, "a worker has gone silent; its jobs are given to others");
+    }
+    let mut n_rescued = 0;
+    loop {
+        let n = rescue_page(pool, grace).await?;
+        n_rescued += n;
+        if n < usize::try_from(PAGE).unwrap_or(usize::MAX) {
+            return Ok(n_rescued);
+        }
+    }
+}
+
+async fn rescue_page(pool: &PgPool, grace: Duration) -> anyhow::Result<usize> {
+    let mut tx = pool.begin().await?;
+    let orphans = sqlx::query!(
+        "select job.id, job.lease as \"lease!\", job.n_attempts, job.max_attempts, job.slot as \"slot!\",
+            job.cancel_requested_at is not null as \"cancelled!\",
+            worker.stopped_at is not null as \"worker_gone!\", worker.host
+        from job join worker on worker.id = job.worker_id
+        where job.state = 'running'
+            and (worker.stopped_at is not null or job.deadline_at < now() - make_interval(secs => $1))
+        order by job.id
+        limit $2
+        for update of job skip locked",
+        grace.as_secs_f64(),
+        PAGE
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .context("find orphaned jobs")?;
+    for orphan in &orphans {
+        let (job, lease) = (JobId(orphan.id), Lease(orphan.lease));
+        let error = if orphan.worker_gone {
+            format!("its worker on {} died or fell silent ({})", orphan.host, orphan.slot)
+        } else {
+            format!("it outlived its deadline on {} ({})", orphan.host, orphan.slot)
+        };
+        close_attempt(&mut tx, lease, if orphan.cancelled { "cancelled" } else { "lost" }, Some(&error)).await?;
+        if orphan.cancelled {
+            end(&mut tx, &[job.0], State::Cancelled, Some("cancelled while it ran")).await?;
+        } else if orphan.n_attempts >= orphan.max_attempts {
+            let error = format!("{error} (attempt {} of {})", orphan.n_attempts, orphan.max_attempts);
+            end(&mut tx, &[job.0], State::Failed, Some(&error)).await?;
+        } else {
+            // A lost worker is no reason to wait, unless the job keeps losing them.
+            let within_s = if orphan.n_attempts == 1 { 0.0 } else { backoff_limit_s(orphan.n_attempts) };
+            put_back(&mut tx, job, within_s).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(orphans.len())
+}

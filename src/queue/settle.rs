@@ -1,0 +1,257 @@
+//! How attempts and jobs end, and what that means for the jobs that wait for them.
+
+use anyhow::Context;
+use uuid::Uuid;
+
+use super::wake::{Call, notify};
+use super::{LeaseLost, Tx, backoff_limit_s};
+use crate::job::{JobId, Lease, State};
+
+/// Ends a job well, in the transaction that writes its result.
+///
+/// # Errors
+/// [`LeaseLost`], and then the caller must roll back; or Postgres is out of reach.
+pub async fn finish(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
+    own(tx, job, lease).await?;
+    close_attempt(tx, lease, "done", None).await?;
+    end(tx, &[job.0], State::Done, None).await
+}
+
+/// Ends an attempt that failed for the machine's fault: the job is tried again after a while,
+/// or fails if this was its last attempt. True if it will be tried again.
+///
+/// # Errors
+/// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
+pub async fn retry_later(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> anyhow::Result<bool> {
+    let tries = own(tx, job, lease).await?;
+    if tries.n_attempts >= tries.max_attempts {
+        close_attempt(tx, lease, "failed", Some(error)).await?;
+        let error = format!("{error} (attempt {} of {})", tries.n_attempts, tries.max_attempts);
+        end(tx, &[job.0], State::Failed, Some(&error)).await?;
+        return Ok(false);
+    }
+    close_attempt(tx, lease, "retried", Some(error)).await?;
+    put_back(tx, job, backoff_limit_s(tries.n_attempts)).await?;
+    Ok(true)
+}
+
+/// Ends a job that failed for its own fault: trying again cannot help.
+///
+/// # Errors
+/// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
+pub async fn fail(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> anyhow::Result<()> {
+    own(tx, job, lease).await?;
+    close_attempt(tx, lease, "failed", Some(error)).await?;
+    end(tx, &[job.0], State::Failed, Some(error)).await
+}
+
+/// Ends a running job that somebody cancelled.
+///
+/// # Errors
+/// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
+pub async fn finish_cancelled(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
+    own(tx, job, lease).await?;
+    close_attempt(tx, lease, "cancelled", None).await?;
+    end(tx, &[job.0], State::Cancelled, Some("cancelled while it ran")).await
+}
+
+/// Gives a job back unfinished, as a worker does that must stop: the attempt is not counted.
+///
+/// # Errors
+/// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
+pub async fn release(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
+    own(tx, job, lease).await?;
+    close_attempt(tx, lease, "released", None).await?;
+    sqlx::query!("update job set n_attempts = n_attempts - 1 where id = $1", job.0).execute(&mut **tx).await?;
+    put_back(tx, job, 0.0).await
+}
+
+/// Says that a worker has stopped; its jobs must have been settled before.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn retire(pool: &sqlx::PgPool, worker: Uuid) -> anyhow::Result<()> {
+    sqlx::query!("update worker set stopped_at = now() where id = $1 and stopped_at is null", worker)
+        .execute(pool)
+        .await
+        .context("say that the worker stops")?;
+    Ok(())
+}
+
+/// How often a job was tried, and may be.
+pub(super) struct Tries {
+    pub(super) n_attempts: i32,
+    pub(super) max_attempts: i32,
+}
+
+/// Locks a running job, if the lease is still its own.
+async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries> {
+    let row = sqlx::query!(
+        "select n_attempts, max_attempts
+        from job
+        where id = $1 and lease = $2 and state = 'running'
+        for update",
+        job.0,
+        lease.0
+    )
+    .fetch_optional(&mut **tx)
+    .await
+    .context("check the lease")?
+    .ok_or(LeaseLost)?;
+    Ok(Tries { n_attempts: row.n_attempts, max_attempts: row.max_attempts })
+}
+
+pub(super) async fn close_attempt(
+    tx: &mut Tx<'_>,
+    lease: Lease,
+    outcome: &str,
+    error: Option<&str>,
+) -> anyhow::Result<()> {
+    sqlx::query!(
+        "update attempt set ended_at = now(), outcome = $2, error = $3 where lease = $1 and ended_at is null",
+        lease.0,
+        outcome,
+        error
+    )
+    .execute(&mut **tx)
+    .await
+    .context("close the attempt")?;
+    Ok(())
+}
+
+/// Makes a running job ready again, at a moment drawn from the next `within_s` seconds.
+pub(super) async fn put_back(tx: &mut Tx<'_>, job: JobId, within_s: f64) -> anyhow::Result<()> {
+    sqlx::query!(
+        "update job
+        set state = 'ready', lease = null, worker_id = null, slot = null, started_at = null, deadline_at = null,
+            progress = null, run_at = now() + make_interval(secs => random() * $2)
+        where id = $1",
+        job.0,
+        within_s
+    )
+    .execute(&mut **tx)
+    .await
+    .context("put the job back")?;
+    notify(tx, Call::Ready).await
+}
+
+/// Ends jobs, whatever state they are in, and releases, skips or cancels what depends on them.
+pub(super) async fn end(tx: &mut Tx<'_>, jobs: &[i64], state: State, error: Option<&str>) -> anyhow::Result<()> {
+    let mut ending: Vec<i64> = jobs.to_vec();
+    let (mut state, mut error) = (state, error.map(str::to_owned));
+    while !ending.is_empty() {
+        let ended = move_to_history(tx, &ending, state, error.as_deref()).await?;
+        let orphans = release_children(tx, &ended, state).await?;
+        if state == State::Failed {
+            stop_sweeps(tx, &ended).await?;
+        }
+        if !orphans.is_empty() {
+            error = Some(format!("a job that it needs ended as {state}"));
+            state = State::Skipped;
+        }
+        ending = orphans;
+    }
+    Ok(())
+}
+
+/// Moves jobs to the history, those of them that have not ended yet.
+async fn move_to_history(
+    tx: &mut Tx<'_>,
+    jobs: &[i64],
+    state: State,
+    error: Option<&str>,
+) -> anyhow::Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        "with ended as (
+            delete from job
+            where id = any($1)
+            returning id, key, kind, lane, priority, n_attempts, max_attempts, limit_s, subject, affinity, megapixels, task,
+                created_at, started_at
+        )
+        insert into job_history (id, key, kind, lane, priority, state, n_attempts, max_attempts, limit_s, subject, affinity,
+            megapixels, task, error, created_at, started_at)
+        select id, key, kind, lane, priority, $2, n_attempts, max_attempts, limit_s, subject, affinity,
+            megapixels, task, $3, created_at, started_at
+        from ended
+        returning id",
+        jobs,
+        state.word(),
+        error
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("end the job")
+}
+
+/// Takes ended parents off their children's counts. Returns the children that cannot run any more.
+async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> anyhow::Result<Vec<i64>> {
+    // Children are locked in the order of their ids before anything changes: two parents that end
+    // at the same time would otherwise wait for each other.
+    let children = sqlx::query!(
+        "select id
+        from job
+        where id in (select child from job_edge where parent = any($1))
+        order by id
+        for update",
+        parents
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("lock the dependants")?;
+    if children.is_empty() {
+        return Ok(Vec::new());
+    }
+    let released = sqlx::query_scalar!(
+        "with blocked as (
+            select child, count(*)::int as n
+            from job_edge
+            where parent = any($1) and ($2 or not needs)
+            group by child
+        )
+        update job
+        set n_blockers = n_blockers - blocked.n,
+            state = case when n_blockers = blocked.n then 'ready' else 'waiting' end
+        from blocked
+        where job.id = blocked.child and job.state = 'waiting'
+        returning n_blockers = 0 as \"ready!\"",
+        parents,
+        state == State::Done
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("release the dependants")?;
+    if released.contains(&true) {
+        notify(tx, Call::Ready).await?;
+    }
+    if state == State::Done {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar!(
+        "select distinct job.id
+        from job join job_edge on job_edge.child = job.id
+        where job_edge.parent = any($1) and job_edge.needs",
+        parents
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("find the dependants that cannot run")
+}
+
+/// Cancels the rest of the sweeps that said `on_failure = "stop"` and lost one of these jobs.
+async fn stop_sweeps(tx: &mut Tx<'_>, failed: &[i64]) -> anyhow::Result<()> {
+    let sweeps = sqlx::query_scalar!(
+        "select id
+        from sweep
+        where on_failure = 'stop' and cancelled_at is null
+            and id in (select sweep_id from sweep_job where job_id = any($1))
+        order by id",
+        failed
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("find the sweeps to stop")?;
+    for sweep in sweeps {
+        Box::pin(super::control::cancel_sweep(tx, sweep)).await?;
+    }
+    Ok(())
+}

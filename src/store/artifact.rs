@@ -1,0 +1,80 @@
+//! Files in the store, named by the hash of their bytes: written once, never changed, verified when read.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+use crate::job::Hash;
+
+/// A folder of artifacts.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    root: PathBuf,
+}
+
+impl Artifacts {
+    /// The artifacts under `root`, which is made when the first one comes.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Where the artifact of this hash is or would be.
+    pub fn path(&self, hash: &Hash) -> PathBuf {
+        let name = hash.to_string();
+        self.root.join(&name[..2]).join(name)
+    }
+
+    /// Stores bytes and returns their hash. Equal bytes are stored once, whoever comes first;
+    /// a reader never sees half a file.
+    ///
+    /// # Errors
+    /// The disk is full or may not be written.
+    pub fn put(&self, bytes: &[u8]) -> anyhow::Result<Hash> {
+        let hash = Hash::of(bytes);
+        let path = self.path(&hash);
+        if path.exists() {
+            return Ok(hash);
+        }
+        let folder = path.parent().expect("an artifact's path has a folder");
+        write_whole(folder, &path, bytes).with_context(|| format!("store an artifact in {}", folder.display()))?;
+        Ok(hash)
+    }
+
+    /// The bytes of an artifact.
+    ///
+    /// # Errors
+    /// It is not there, or its bytes are no longer those of its hash.
+    pub fn get(&self, hash: &Hash) -> anyhow::Result<Vec<u8>> {
+        let path = self.path(hash);
+        let bytes = fs::read(&path).with_context(|| format!("read the artifact {}", path.display()))?;
+        ensure!(Hash::of(&bytes) == *hash, "the artifact {} is damaged: its bytes have another hash", path.display());
+        Ok(bytes)
+    }
+}
+
+fn write_whole(folder: &Path, path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+    draft.write_all(bytes)?;
+    draft.as_file().sync_data()?;
+    draft.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Artifacts;
+
+    #[test]
+    fn equal_bytes_are_one_artifact_and_damage_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::new(folder.path().to_owned());
+        let hash = artifacts.put(b"pixels").unwrap();
+        assert_eq!(artifacts.put(b"pixels").unwrap(), hash);
+        assert_eq!(artifacts.get(&hash).unwrap(), b"pixels");
+        std::fs::write(artifacts.path(&hash), b"pixel5").unwrap();
+        assert!(artifacts.get(&hash).unwrap_err().to_string().contains("damaged"));
+    }
+}

@@ -1,0 +1,272 @@
+//! Reading: what one sweep found, and what pools are computed from.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::Context;
+use sqlx::PgPool;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::artifact::Artifacts;
+use super::files::paths_of;
+use super::findings::{Failure, Findings, Image, Score, SetScore, Source};
+use crate::job::outcome::PoolInput;
+use crate::job::task::{MetricId, Picture};
+use crate::job::{Hash, JobId};
+use crate::plan::Rung;
+use crate::queue::look::counts;
+
+/// The defined scores of these pictures by these metrics, those that need no reference.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn pool_inputs(pool: &PgPool, pictures: &[Hash], metrics: &[MetricId]) -> anyhow::Result<Vec<PoolInput>> {
+    let pictures: Vec<Vec<u8>> = pictures.iter().map(|it| it.0.to_vec()).collect();
+    let names: Vec<String> = metrics.iter().map(|it| it.metric.clone()).collect();
+    let rows = sqlx::query!(
+        "select score.metric, variant, version, width, height, value as \"value!\"
+        from image join score on score.image_id = image.id
+        where image.picture = any($1) and score.metric = any($2) and score.reference = '' and score.value is not null
+        order by image.picture, score.metric, score.variant",
+        &pictures,
+        &names
+    )
+    .fetch_all(pool)
+    .await
+    .context("read the scores of a set")?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(PoolInput {
+                metric: MetricId { metric: row.metric, variant: row.variant, version: u32::try_from(row.version)? },
+                width: u32::try_from(row.width)?,
+                height: u32::try_from(row.height)?,
+                value: row.value,
+            })
+        })
+        .collect()
+}
+
+/// Everything that is known of a sweep now.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn findings(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Result<Findings> {
+    let head = sqlx::query!(
+        "select slug, name, definition, program, enqueued_at, now() as \"now!\", metrics as \"metrics: Json<BTreeSet<MetricId>>\"
+        from sweep
+        where id = $1",
+        sweep
+    )
+    .fetch_one(pool)
+    .await
+    .context("read the sweep")?;
+    let sources = sources(pool, sweep).await?;
+    let (images, places) = images(pool, artifacts, sweep).await?;
+    let scores = scores(pool, sweep, &head.metrics.0, &places).await?;
+    let work = sqlx::query!(
+        "select coalesce(sum(extract(epoch from attempt.ended_at - attempt.started_at)), 0)::float8 as \"busy!\",
+            array_remove(array_agg(distinct worker.host || ': ' || worker.machine), null) as \"machines: Vec<String>\"
+        from sweep_job
+        join attempt on attempt.job_id = sweep_job.job_id
+        join worker on worker.id = attempt.worker_id
+        where sweep_job.sweep_id = $1",
+        sweep
+    )
+    .fetch_one(pool)
+    .await
+    .context("read who worked on the sweep")?;
+    Ok(Findings {
+        sweep: head.slug,
+        name: head.name,
+        definition: head.definition,
+        enqueued_at: rfc3339(head.enqueued_at)?,
+        read_at: rfc3339(head.now)?,
+        program: head.program,
+        machines: work.machines.unwrap_or_default(),
+        busy_seconds: work.busy,
+        jobs: counts(pool, sweep).await?,
+        set_scores: set_scores(pool, sweep, &head.metrics.0).await?,
+        failures: failures(pool, sweep).await?,
+        sources,
+        images,
+        scores,
+    })
+}
+
+fn rfc3339(moment: OffsetDateTime) -> anyhow::Result<String> {
+    Ok(moment.replace_nanosecond(0)?.format(&Rfc3339)?)
+}
+
+async fn sources(pool: &PgPool, sweep: i32) -> anyhow::Result<Vec<Source>> {
+    let rows = sqlx::query!(
+        "select name, model, ladder, ladder_of, damage, parameter, level, severity
+        from source
+        where sweep_id = $1
+        order by idx",
+        sweep
+    )
+    .fetch_all(pool)
+    .await
+    .context("read the sources")?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Source {
+            name: row.name,
+            model: row.model,
+            rung: row.ladder.map(|ladder| Rung {
+                ladder,
+                of: row.ladder_of.unwrap_or_default(),
+                kind: row.damage.unwrap_or_default(),
+                parameter: row.parameter.unwrap_or_default(),
+                level: row.level.unwrap_or_default(),
+                severity: row.severity.unwrap_or_default(),
+            }),
+        })
+        .collect())
+}
+
+/// Where the images of a picture and its reference stand in the list.
+type Places = HashMap<(Hash, Vec<u8>), Vec<usize>>;
+
+async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Result<(Vec<Image>, Places)> {
+    let rows = sqlx::query!(
+        "with asked as (
+            select distinct on (every_job.subject) every_job.subject, every_job.task -> 'picture' as recipe
+            from sweep_job join every_job on every_job.id = sweep_job.job_id
+            where sweep_job.sweep_id = $1 and every_job.subject is not null
+        )
+        select cell.source_idx, cell.sample, cell.picture, cell.reference,
+            coalesce(image.recipe, asked.recipe) as \"recipe!: Json<Picture>\",
+            image.width as \"width?\", image.height as \"height?\", image.preview
+        from cell
+        left join image on image.picture = cell.picture
+        left join asked on asked.subject = cell.picture
+        where cell.sweep_id = $1
+        order by cell.idx",
+        sweep
+    )
+    .fetch_all(pool)
+    .await
+    .context("read the images")?;
+    let contents: BTreeSet<Hash> = rows.iter().map(|it| it.recipe.content).collect();
+    let contents: Vec<Hash> = contents.into_iter().collect();
+    let mut paths = BTreeMap::new();
+    for (content, path) in paths_of(pool, &contents).await? {
+        if path.exists() {
+            paths.entry(content).or_insert(path);
+        }
+    }
+    let mut places = Places::new();
+    let mut images = Vec::with_capacity(rows.len());
+    for row in rows {
+        let key = Hash::try_from(row.picture)?;
+        places.entry((key, row.reference)).or_default().push(images.len());
+        let picture = row.recipe.0;
+        let size = row.width.zip(row.height).map(|(w, h)| anyhow::Ok((u32::try_from(w)?, u32::try_from(h)?)));
+        images.push(Image {
+            source: usize::try_from(row.source_idx)?,
+            sample: row.sample,
+            key,
+            path: paths.get(&picture.content).cloned(),
+            picture,
+            size: size.transpose()?,
+            preview: row.preview.map(Hash::try_from).transpose()?.map(|it| artifacts.path(&it)),
+        });
+    }
+    Ok((images, places))
+}
+
+async fn scores(
+    pool: &PgPool,
+    sweep: i32,
+    metrics: &BTreeSet<MetricId>,
+    places: &Places,
+) -> anyhow::Result<Vec<Score>> {
+    let rows = sqlx::query!(
+        "select distinct cell.picture, cell.reference, score.metric, score.variant, score.version, score.value, score.why, score.note
+        from cell
+        join image on image.picture = cell.picture
+        join score on score.image_id = image.id and score.reference in ('', cell.reference)
+        where cell.sweep_id = $1",
+        sweep
+    )
+    .fetch_all(pool)
+    .await
+    .context("read the scores")?;
+    let mut scores = Vec::with_capacity(rows.len());
+    for row in rows {
+        let metric = MetricId { metric: row.metric, variant: row.variant, version: u32::try_from(row.version)? };
+        if !metrics.contains(&metric) {
+            continue;
+        }
+        let place = (Hash::try_from(row.picture)?, row.reference);
+        for image in places.get(&place).into_iter().flatten() {
+            scores.push(Score {
+                image: *image,
+                metric: metric.clone(),
+                value: row.value,
+                why: row.why.clone(),
+                note: row.note.clone(),
+            });
+        }
+    }
+    scores.sort_by(|a, b| (a.image, &a.metric).cmp(&(b.image, &b.metric)));
+    Ok(scores)
+}
+
+async fn set_scores(pool: &PgPool, sweep: i32, metrics: &BTreeSet<MetricId>) -> anyhow::Result<Vec<SetScore>> {
+    let rows = sqlx::query!(
+        "select source.idx, metric, variant, version, value, why, n
+        from source join set_score on set_score.set_key = source.set_key
+        where source.sweep_id = $1
+        order by source.idx, metric, variant",
+        sweep
+    )
+    .fetch_all(pool)
+    .await
+    .context("read the scores of sets")?;
+    let mut scores = Vec::with_capacity(rows.len());
+    for row in rows {
+        let metric = MetricId { metric: row.metric, variant: row.variant, version: u32::try_from(row.version)? };
+        if metrics.contains(&metric) {
+            scores.push(SetScore {
+                source: usize::try_from(row.idx)?,
+                metric,
+                value: row.value,
+                why: row.why,
+                n: u64::try_from(row.n)?,
+            });
+        }
+    }
+    Ok(scores)
+}
+
+async fn failures(pool: &PgPool, sweep: i32) -> anyhow::Result<Vec<Failure>> {
+    let rows = sqlx::query!(
+        "select ended.id as \"id!\", ended.kind as \"kind!\", ended.state as \"state!\", ended.error, ended.n_attempts as \"n_attempts!\",
+            cell.source_idx as \"source_idx?\", cell.sample as \"sample?\"
+        from sweep_job
+        join job_history as ended on ended.id = sweep_job.job_id
+        left join cell on cell.sweep_id = sweep_job.sweep_id and cell.picture = ended.subject
+        where sweep_job.sweep_id = $1 and ended.state <> 'done'
+        order by ended.id, cell.idx",
+        sweep
+    )
+    .fetch_all(pool)
+    .await
+    .context("read what failed")?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Failure {
+                job: JobId(row.id),
+                kind: row.kind,
+                state: row.state.parse()?,
+                source: row.source_idx.map(usize::try_from).transpose()?,
+                sample: row.sample,
+                error: row.error.unwrap_or_default(),
+                n_attempts: u32::try_from(row.n_attempts)?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,207 @@
+//! From the text of a sweep file to a [`Sweep`], or to everything that is wrong with it.
+
+mod damage;
+mod names;
+
+use std::collections::BTreeMap;
+
+use toml::de::{DeTable, DeValue};
+
+use self::names::Names;
+use super::block::{Block, Placed, listed, meant};
+use super::fault::{Collector, Faults};
+use super::{Damage, Evaluation, Images, Of, OnFailure, Sweep};
+use crate::metrics::{self, Metric, Needs};
+
+const TOP: &[&str] = &["name", "on_failure", "priority", "images", "damage", "evaluate"];
+const IMAGES: &[&str] = &["name", "path", "captions", "model", "crop"];
+const EVALUATE: &[&str] = &["metrics", "reference", "max_pixels"];
+
+/// Blocks that sweeps are going to have: no misspellings.
+const LATER: &[&str] =
+    &["generate", "reconstruct", "finetune", "encode", "judge", "caption", "labels", "report", "schedule"];
+
+pub(super) fn sweep(text: &str, file_name: &str) -> Result<Sweep, Faults> {
+    let faults = Collector::new(text, file_name);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        faults.at(&error.span().unwrap_or(text.len()..text.len()), error.message(), None);
+    }
+    // What a broken text means is guesswork: nothing more is said of it.
+    let sweep = errors.is_empty().then(|| top(root.get_ref(), text.len(), &faults));
+    match (faults.finish(), sweep) {
+        (Some(faults), _) => Err(faults),
+        (None, sweep) => Ok(sweep.expect("a text with syntax errors has faults")),
+    }
+}
+
+/// The sweep, with anything in the place of what is wrong; `faults` knows that.
+fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
+    let block = Block { title: "the sweep", table, span: 0..0, faults };
+    check_keys(&block, TOP);
+    let name = block.required_text("name", "\"NAME\"").inspect(|it| check_name(&block, it));
+    let choices = [OnFailure::Continue, OnFailure::Stop].map(|it| (it.word(), it));
+    let on_failure = block.choice("on_failure", &choices).unwrap_or_default();
+    let priority = block.integer("priority", i16::MIN.into()..=i16::MAX.into()).map_or(0, |it| it as i16);
+
+    let image_blocks = blocks(&block, "images", "[[images]]");
+    let damage_blocks = blocks(&block, "damage", "[[damage]]");
+    let drafts: Vec<damage::Draft> = damage_blocks.iter().map(damage::read).collect();
+    let names = Names::new(&image_blocks, &drafts, faults);
+    let images: Vec<Images> = image_blocks.iter().map(images).collect();
+    let of = names.resolve(&drafts, faults);
+    let damage: Vec<Damage> = drafts.into_iter().zip(of).map(|(draft, of)| draft.finish(of)).collect();
+
+    if block.get("images").is_none() && !block.has_misspelt("images") {
+        let help = "add `[[images]]` with a `name` and the `path` of a folder".to_owned();
+        faults.at(&(end..end), "the sweep is empty: it has no [[images]]", help);
+    }
+    let evaluate = match block.get("evaluate").map(|it| (it.get_ref(), it.span())) {
+        Some((DeValue::Table(table), span)) => {
+            let block = Block { title: "[evaluate]", table, span, faults };
+            evaluation(&block, &names, !damage.is_empty())
+        }
+        Some((DeValue::Array(_), span)) => {
+            faults.at(&span, "a sweep has one [evaluate], not a list of them", "write `[evaluate]`".to_owned());
+            None
+        }
+        Some((_, span)) => {
+            faults.at(&span, "`evaluate` is a block", "write `[evaluate]` and its keys below it".to_owned());
+            None
+        }
+        None if block.has_misspelt("evaluate") => None,
+        None => {
+            let help = "add `[evaluate]` with `metrics = [\"NAME\"]`".to_owned();
+            faults.at(&(end..end), "the sweep is empty: it has no [evaluate]", help);
+            None
+        }
+    };
+    let evaluate = evaluate.unwrap_or(Evaluation { metrics: Vec::new(), reference: None, max_pixels: None });
+    Sweep { name: name.unwrap_or_default().value, on_failure, priority, images, damage, evaluate }
+}
+
+/// The name becomes a part of ids, which stand in file names and command lines.
+fn check_name(block: &Block, name: &Placed<String>) {
+    let plain = |it: char| it.is_ascii_alphanumeric() || "-_.".contains(it);
+    let starts_well = name.value.starts_with(|it: char| it.is_ascii_alphanumeric());
+    if name.value.len() > 64 || !starts_well || !name.value.chars().all(plain) {
+        let slug: String = name.value.chars().map(|it| if plain(it) { it } else { '-' }).take(64).collect();
+        let slug = slug.trim_start_matches(|it: char| !it.is_ascii_alphanumeric());
+        let help = (!slug.is_empty()).then(|| format!("such as `name = \"{slug}\"`"));
+        let message = "a sweep's name has at most 64 letters a to z, digits, `-`, `_` and `.`, a letter or digit first";
+        block.faults.at(&name.span, message, help);
+    }
+}
+
+/// The blocks that the file writes as `title`.
+fn blocks<'a>(top: &Block<'a>, key: &str, title: &'static str) -> Vec<Block<'a>> {
+    let Some(value) = top.get(key) else { return Vec::new() };
+    let DeValue::Array(list) = value.get_ref() else {
+        let message = format!("`{key}` is a list of blocks");
+        top.faults.at(&value.span(), message, format!("write `{title}`, in double brackets"));
+        return Vec::new();
+    };
+    if list.is_empty() {
+        top.faults.at(&value.span(), format!("the list `{key}` is empty"), format!("write `{title}` blocks"));
+    }
+    let mut blocks = Vec::with_capacity(list.len());
+    for item in list.iter() {
+        match item.get_ref() {
+            DeValue::Table(table) => blocks.push(Block { title, table, span: item.span(), faults: top.faults }),
+            _ => top.wrong_type(key, item, "a list of blocks", format!("write `{title}` blocks")),
+        }
+    }
+    blocks
+}
+
+fn images(block: &Block) -> Images {
+    check_keys(block, IMAGES);
+    Images {
+        name: block.required_text("name", "\"NAME\"").unwrap_or_default().value,
+        path: block.required_text("path", "\"FOLDER\"").unwrap_or_default().value,
+        captions: block.text("captions").map(|it| it.value),
+        model: block.text("model").map(|it| it.value),
+        crop: block.integer("crop", 1..=u32::MAX.into()).map(|it| it as u32),
+    }
+}
+
+fn evaluation(block: &Block, names: &Names, has_damage: bool) -> Option<Evaluation> {
+    check_keys(block, EVALUATE);
+    let reference = block.text("reference").and_then(|it| names.images(&it, block.faults));
+    let max_pixels = block.integer("max_pixels", 1..=i64::MAX.into()).map(|it| it as u64);
+    let Some(value) = block.get("metrics") else {
+        block.missing("metrics", "[\"NAME\"]");
+        return None;
+    };
+    let DeValue::Array(list) = value.get_ref() else {
+        let help = match value.get_ref() {
+            DeValue::String(text) => Some(format!("put it in brackets: [\"{text}\"]")),
+            _ => None,
+        };
+        block.wrong_type("metrics", value, "a list of names", help);
+        return None;
+    };
+    if list.is_empty() {
+        block.faults.at(&value.span(), "the sweep is empty: it asks for no metric", all_metrics());
+    }
+    let mut rows: BTreeMap<(&str, &str), &'static Metric> = BTreeMap::new();
+    for item in list.iter() {
+        let DeValue::String(text) = item.get_ref() else {
+            block.wrong_type("metrics", item, "a list of names", None);
+            continue;
+        };
+        match metrics::parse(text) {
+            Ok(found) => {
+                let compares = found.iter().all(|it| it.needs == Needs::Reference);
+                if compares && !has_damage && block.get("reference").is_none() {
+                    let message = format!("`{text}` compares with a reference, and there is none");
+                    let help = "add `reference = \"NAME\"`, the name of an [[images]] block".to_owned();
+                    block.faults.at(&item.span(), message, help);
+                }
+                rows.extend(found.into_iter().map(|it| ((it.name, it.variant), it)));
+            }
+            Err(unknown) => {
+                let help = unknown.suggestion.map(|it| format!("did you mean `{it}`?")).unwrap_or_else(all_metrics);
+                block.faults.at(&item.span(), format!("no metric is called `{}`", unknown.name), help);
+            }
+        }
+    }
+    Some(Evaluation { metrics: rows.into_values().collect(), reference, max_pixels })
+}
+
+fn all_metrics() -> String {
+    let mut names: Vec<&str> = metrics::TABLE.iter().map(|it| it.name).collect();
+    names.dedup();
+    format!("metrics are {}", listed(names))
+}
+
+/// Takes down every key that is not among `keys`.
+fn check_keys(block: &Block, keys: &[&str]) {
+    for key in block.table.keys().filter(|it| !keys.contains(&it.get_ref().as_ref())) {
+        unknown_key(block, key.get_ref(), keys);
+    }
+}
+
+/// Takes down that `key` is not among `keys`, and where it belongs or what was meant.
+fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
+    let is_top = keys == TOP;
+    let span = block.key_span(key);
+    if is_top && LATER.contains(&key) {
+        let help = "this version has [[images]], [[damage]] and [evaluate]".to_owned();
+        block.faults.at(&span, format!("`{key}` is not in this version yet"), help);
+        return;
+    }
+    let homes = [
+        ("the top of the file, before the first block", &TOP[..3]),
+        ("[[images]]", IMAGES),
+        ("[[damage]]", damage::KEYS),
+        ("[evaluate]", EVALUATE),
+    ];
+    let home = homes.iter().find(|it| it.1.contains(&key)).map(|it| format!("`{key}` belongs to {}", it.0));
+    let help = home.or_else(|| meant(key, keys.iter().copied()));
+    let help = help.unwrap_or_else(|| format!("its keys are {}", listed(keys)));
+    block.faults.at(&span, format!("`{key}` is no key of {}", block.title), help);
+}
+
+/// A place for what could not be read, of which a fault tells.
+const UNRESOLVED: Of = Of::Images(usize::MAX);

@@ -1,0 +1,108 @@
+//! The names of blocks: each once, each reference to one resolved.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::super::block::{Block, Placed, listed, meant};
+use super::super::fault::Collector;
+use super::super::{Of, order};
+use super::UNRESOLVED;
+use super::damage::Draft;
+
+/// Which block each name stands for.
+pub(super) struct Names {
+    blocks: BTreeMap<String, (Of, Range<usize>)>,
+}
+
+impl Names {
+    /// Takes down every name that two blocks have.
+    pub(super) fn new(images: &[Block], damage: &[Draft], faults: &Collector) -> Self {
+        let mut names = Self { blocks: BTreeMap::new() };
+        for (idx, block) in images.iter().enumerate() {
+            // A name of the wrong type is taken down where the block is read.
+            if let Some(name) = block.get("name").and_then(|it| Some((it.get_ref().as_str()?, it.span()))) {
+                names.add(name.0, name.1, Of::Images(idx), faults);
+            }
+        }
+        for (idx, draft) in damage.iter().enumerate() {
+            if let Some(name) = &draft.name {
+                names.add(&name.value, name.span.clone(), Of::Damage(idx), faults);
+            }
+        }
+        names
+    }
+
+    fn add(&mut self, name: &str, span: Range<usize>, block: Of, faults: &Collector) {
+        let Some((_, first)) = self.blocks.get(name) else {
+            self.blocks.insert(name.to_owned(), (block, span));
+            return;
+        };
+        let places = vec![(span, "here".to_owned()), (first.clone(), "and here".to_owned())];
+        faults.at_all(places, format!("two blocks are called `{name}`"), "give one of them another `name`".to_owned());
+    }
+
+    /// What each block of damage is made of; takes down unknown names and cycles.
+    pub(super) fn resolve(&self, damage: &[Draft], faults: &Collector) -> Vec<Of> {
+        let of: Vec<Of> = damage
+            .iter()
+            .map(|it| it.of.as_ref().and_then(|of| self.block(of, faults)).unwrap_or(UNRESOLVED))
+            .collect();
+        for cycle in order(&of).1 {
+            let name = |idx: usize| damage[idx].name.as_ref().map_or("", |it| it.value.as_str());
+            let places = cycle
+                .iter()
+                .map(|&idx| {
+                    let of = damage[idx].of.clone().unwrap_or_default();
+                    (of.span, format!("`{}` is made of `{}`", name(idx), of.value))
+                })
+                .collect();
+            let mut path: Vec<&str> = cycle.iter().map(|&it| name(it)).collect();
+            path.push(name(cycle[0]));
+            let path = path.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(" of ");
+            let help = "damage begins with the pictures of an [[images]] block".to_owned();
+            faults.at_all(places, format!("a cycle: {path}"), help);
+        }
+        of
+    }
+
+    /// The block that a name stands for.
+    fn block(&self, name: &Placed<String>, faults: &Collector) -> Option<Of> {
+        let found = self.blocks.get(&name.value).map(|it| it.0);
+        if found.is_none() {
+            let help = self.help(&name.value, |_| true);
+            faults.at(&name.span, format!("no block is called `{}`", name.value), help);
+        }
+        found
+    }
+
+    /// The `[[images]]` block that a name stands for.
+    pub(super) fn images(&self, name: &Placed<String>, faults: &Collector) -> Option<usize> {
+        match self.blocks.get(&name.value) {
+            Some((Of::Images(idx), _)) => Some(*idx),
+            Some((Of::Damage(_), _)) => {
+                let message = format!("`{}` is damage; a reference is an [[images]] block", name.value);
+                faults.at(&name.span, message, self.help("", is_images));
+                None
+            }
+            None => {
+                let help = self.help(&name.value, is_images);
+                faults.at(&name.span, format!("no [[images]] block is called `{}`", name.value), help);
+                None
+            }
+        }
+    }
+
+    fn help(&self, name: &str, fits: impl Fn(Of) -> bool) -> Option<String> {
+        let names: Vec<&str> = self.blocks.iter().filter(|it| fits(it.1.0)).map(|it| it.0.as_str()).collect();
+        let point = names.iter().filter(|&&it| name.strip_prefix(it).is_some_and(|rest| rest.starts_with(' ')));
+        if let Some(block) = point.max_by_key(|it| it.len()) {
+            return Some(format!("name the block, not one point of it: `{block}`"));
+        }
+        let listing = || (!names.is_empty()).then(|| format!("there is {}", listed(&names)));
+        meant(name, names.iter().copied()).or_else(listing)
+    }
+}
+
+fn is_images(block: Of) -> bool {
+    matches!(block, Of::Images(_))
+}

@@ -1,0 +1,296 @@
+//! The agent: registers, beats, rescues, claims for its slots, and drains when it is told to stop.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use rand::RngExt;
+use sqlx::PgPool;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::child::Child;
+use super::machine;
+use super::turn::{self, Bench, Order};
+use crate::config::Times;
+use crate::job::Lease;
+use crate::queue::claim::{self, Introduction, beat, claim, register};
+use crate::queue::submit::LANE_CPU;
+use crate::queue::wake::{Bells, listen};
+use crate::queue::{rescue::rescue, settle};
+use crate::store::artifact::Artifacts;
+
+/// What a worker is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many jobs it runs at a time.
+    pub n_slots: usize,
+    /// How it keeps time.
+    pub times: Times,
+    /// When it stops by itself.
+    pub until: Until,
+}
+
+/// When a worker stops by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// When it is told to.
+    Told,
+    /// When no job is unfinished any more.
+    Idle,
+    /// When no job of this sweep is unfinished any more.
+    SweepEnds(i32),
+}
+
+/// How far the worker is in stopping.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Stop {
+    No,
+    /// Finish what runs, take nothing new.
+    Drain,
+    /// Give back what runs.
+    Now,
+}
+
+struct Agent {
+    bench: Arc<Bench>,
+    options: Options,
+    /// Changes when the worker was given up and registers again.
+    id: Mutex<Uuid>,
+    running: Mutex<HashMap<Lease, watch::Sender<Order>>>,
+    bells: Bells,
+    stop: watch::Sender<Stop>,
+}
+
+/// Works until it is told to stop: SIGTERM or SIGINT drains, a second one gives back what runs at once.
+///
+/// # Errors
+/// Postgres is out of reach at the start.
+pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
+    let id = introduce(&pool, options.n_slots).await?;
+    let bench = Arc::new(Bench { pool, artifacts, grace: options.times.grace });
+    let agent = Arc::new(Agent {
+        bench,
+        options,
+        id: Mutex::new(id),
+        running: Mutex::default(),
+        bells: Bells::default(),
+        stop: watch::Sender::new(Stop::No),
+    });
+    let mut slots = tokio::task::JoinSet::new();
+    for slot_idx in 0..agent.options.n_slots {
+        slots.spawn(serve(agent.clone(), format!("cpu:{slot_idx}")));
+    }
+    let mut helpers = tokio::task::JoinSet::new();
+    helpers.spawn(heartbeat(agent.clone()));
+    let obedient = agent.clone();
+    helpers.spawn(async move {
+        if let Err(error) = obey_signals(obedient).await {
+            tracing::error!(error = format!("{error:#}"), "cannot hear signals");
+        }
+    });
+    helpers.spawn(watch_for_end(agent.clone()));
+    let listener = agent.clone();
+    helpers.spawn(async move { listen(listener.bench.pool.clone(), &listener.bells).await });
+    while let Some(ended) = slots.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(error = %error, "a slot's keeper panicked");
+        }
+    }
+    helpers.shutdown().await;
+    let id = *lock(&agent.id);
+    timeout(Duration::from_secs(5), settle::retire(&agent.bench.pool, id)).await.context("Postgres does not answer")?
+}
+
+async fn introduce(pool: &PgPool, n_slots: usize) -> anyhow::Result<Uuid> {
+    let id = Uuid::now_v7();
+    let (host, program, machine) = (machine::host(), machine::program(), machine::describe());
+    register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots }).await?;
+    tracing::info!(worker = %id, host, n_slots, "the worker is ready");
+    Ok(id)
+}
+
+/// One slot's life: claim, run, settle, again.
+async fn serve(agent: Arc<Agent>, slot: String) {
+    let n_threads = (machine::n_cores() / agent.options.n_slots).max(1);
+    let mut stop = agent.stop.subscribe();
+    let mut bell = agent.bells.ready.subscribe();
+    let mut child = None;
+    let mut loaded = None;
+    while *stop.borrow() == Stop::No {
+        let ready = match child.take() {
+            Some(child) => child,
+            None => match Child::start(n_threads) {
+                Ok(started) => {
+                    loaded = None;
+                    started
+                }
+                Err(error) => {
+                    tracing::error!(slot, error = format!("{error:#}"), "cannot start a slot; trying again");
+                    idle(&mut bell, &mut stop, Duration::from_secs(2)).await;
+                    continue;
+                }
+            },
+        };
+        bell.mark_unchanged();
+        let worker = *lock(&agent.id);
+        let claimed = claim(&agent.bench.pool, worker, &slot, LANE_CPU, loaded).await;
+        child = match claimed {
+            Ok(Some(job)) => {
+                loaded = job.affinity.or(loaded);
+                let orders = agent.begin(&job);
+                tracing::debug!(slot, job = job.id.0, lease = job.lease.0, kind = job.task.kind(), "begins");
+                let survivor = turn::take(&agent.bench, ready, &job, orders).await;
+                lock(&agent.running).remove(&job.lease);
+                survivor
+            }
+            Ok(None) => {
+                idle(&mut bell, &mut stop, agent.options.times.poll).await;
+                Some(ready)
+            }
+            Err(error) => {
+                tracing::warn!(slot, error = format!("{error:#}"), "cannot claim; trying again");
+                idle(&mut bell, &mut stop, Duration::from_secs(1)).await;
+                Some(ready)
+            }
+        };
+    }
+    if let Some(child) = child {
+        child.end(Duration::from_secs(1)).await;
+    }
+}
+
+/// Waits for a wake-up, the end of about `limit`, or the order to stop.
+async fn idle(bell: &mut watch::Receiver<()>, stop: &mut watch::Receiver<Stop>, limit: Duration) {
+    // Jitter, so that many workers don't all ask at the same moment.
+    let limit = limit.mul_f64(rand::rng().random_range(0.75..1.25));
+    tokio::select! {
+        _ = bell.changed() => {}
+        () = sleep(limit) => {}
+        _ = stop.changed() => {}
+    }
+}
+
+impl Agent {
+    /// Notes that an attempt runs, and returns where its orders come from.
+    fn begin(&self, job: &claim::Claimed) -> watch::Receiver<Order> {
+        let first = if *self.stop.borrow() == Stop::Now { Order::Release } else { Order::Run };
+        let (sender, orders) = watch::channel(first);
+        lock(&self.running).insert(job.lease, sender);
+        orders
+    }
+
+    /// Gives an order to every attempt that `which` picks, unless it has one.
+    fn order(&self, order: Order, which: impl Fn(Lease) -> bool) {
+        for (lease, orders) in lock(&self.running).iter() {
+            if which(*lease) {
+                orders.send_if_modified(|it| {
+                    let changes = *it == Order::Run || order == Order::Abandon;
+                    if changes {
+                        *it = order;
+                    }
+                    changes
+                });
+            }
+        }
+    }
+
+    fn set_stop(&self, stop: Stop) {
+        self.stop.send_if_modified(|it| {
+            let changes = *it < stop;
+            *it = stop.max(*it);
+            changes
+        });
+        if stop == Stop::Now {
+            self.order(Order::Release, |_| true);
+        }
+    }
+}
+
+/// Says that the worker lives, hears of cancelled and lost jobs, and rescues those of dead workers.
+async fn heartbeat(agent: Arc<Agent>) {
+    let times = agent.options.times;
+    let pool = &agent.bench.pool;
+    let mut bell = agent.bells.end.subscribe();
+    loop {
+        bell.mark_unchanged();
+        let id = *lock(&agent.id);
+        // What is claimed after this look is not in the answer, and must not count as lost.
+        let known: Vec<Lease> = lock(&agent.running).keys().copied().collect();
+        match timeout(times.stale, beat(pool, id)).await {
+            Ok(Ok(Some(pulse))) => {
+                agent.order(Order::Cancel, |lease| pulse.cancelled.contains(&lease));
+                agent.order(Order::Abandon, |lease| known.contains(&lease) && !pulse.held.contains(&lease));
+            }
+            Ok(Ok(None)) => {
+                tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
+                agent.order(Order::Abandon, |lease| known.contains(&lease));
+                match introduce(pool, agent.options.n_slots).await {
+                    Ok(id) => *lock(&agent.id) = id,
+                    Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot beat; trying again"),
+            Err(_) => tracing::warn!("Postgres does not answer a beat; trying again"),
+        }
+        match timeout(times.stale, rescue(pool, times.stale, times.grace)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(n_rescued)) => tracing::info!(n_rescued, "rescued jobs of dead workers"),
+            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot look for orphaned jobs"),
+            Err(_) => tracing::warn!("Postgres does not answer"),
+        }
+        // A cancellation is told by the bell too, so that it need not wait for the next beat.
+        tokio::select! {
+            () = sleep(times.beat.mul_f64(rand::rng().random_range(0.9..1.0))) => {}
+            _ = bell.changed() => {}
+        }
+    }
+}
+
+/// The first signal drains, for at most the grace time; the second stops now.
+async fn obey_signals(agent: Arc<Agent>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let grace = agent.options.times.grace;
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    tracing::info!("stopping: finishing what runs; a second signal gives it back at once");
+    agent.set_stop(Stop::Drain);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = sleep(grace) => {}
+    }
+    tracing::info!("stopping now: giving back what runs");
+    agent.set_stop(Stop::Now);
+    // The slots' keepers see it; this stays alive until they have ended.
+    std::future::pending().await
+}
+
+/// Drains the worker when what it works for has ended.
+async fn watch_for_end(agent: Arc<Agent>) {
+    let pool = &agent.bench.pool;
+    loop {
+        let unfinished = match agent.options.until {
+            Until::Told => std::future::pending().await,
+            Until::Idle => crate::queue::look::any_unfinished(pool, None).await,
+            Until::SweepEnds(sweep) => crate::queue::look::any_unfinished(pool, Some(sweep)).await,
+        };
+        match unfinished {
+            Ok(true) => {}
+            Ok(false) => {
+                agent.set_stop(Stop::Drain);
+                return;
+            }
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot see whether anything is left"),
+        }
+        sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// A keeper that panicked must not take the others' view of what runs with it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

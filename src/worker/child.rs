@@ -1,0 +1,128 @@
+//! The agent's side of a slot: starts the process, talks to it, ends it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessGroup};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::pipe::{END_OF_LOG, Reply, Request};
+
+/// What a slot says.
+#[derive(Debug)]
+pub enum Said {
+    /// It printed a line.
+    Line(String),
+    /// It answered the request, and had printed this before.
+    Reply(Reply, Vec<String>),
+}
+
+/// A slot's process.
+pub struct Child {
+    process: Box<dyn ChildWrapper>,
+    requests: ChildStdin,
+    replies: Lines<BufReader<ChildStdout>>,
+    printed: mpsc::Receiver<String>,
+}
+
+impl Child {
+    /// Starts a slot that may use so many threads. It does not inherit the database's address.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    pub fn start(n_threads: usize) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("find this program's own file")?;
+        let mut command = Command::new(program);
+        command
+            .args(["slot", "--threads", &n_threads.to_string()])
+            .env_remove("DATABASE_URL")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        // A process group of its own: a Ctrl-C in the terminal is the agent's to interpret.
+        let mut process = CommandWrap::from(command).wrap(ProcessGroup::leader()).spawn().context("start a slot")?;
+        let requests = process.stdin().take().context("a slot has a standard input")?;
+        let replies = process.stdout().take().context("a slot has a standard output")?;
+        let stderr = process.stderr().take().context("a slot has a standard error")?;
+        let (sender, printed) = mpsc::channel(1000);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(stderr).split(b'\n');
+            while let Ok(Some(line)) = lines.next_segment().await {
+                let line = String::from_utf8_lossy(&line).replace('\0', "\u{fffd}");
+                if sender.send(line).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { process, requests, replies: BufReader::new(replies).lines(), printed })
+    }
+
+    /// Hands it a task.
+    ///
+    /// # Errors
+    /// It is dead.
+    pub async fn send(&mut self, request: &Request) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.requests.write_all(&line).await.context("hand the task to the slot")?;
+        self.requests.flush().await.context("hand the task to the slot")
+    }
+
+    /// Waits until it says something. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// It died, and how.
+    pub async fn hear(&mut self) -> anyhow::Result<Said> {
+        // Replies first: the lines before a reply are taken up to the mark that stands behind them.
+        tokio::select! {
+            biased;
+            reply = self.replies.next_line() => match reply {
+                Ok(Some(line)) => {
+                    let reply = serde_json::from_str(&line).context("understand the slot's reply")?;
+                    Ok(Said::Reply(reply, self.rest_of_log().await))
+                }
+                Ok(None) | Err(_) => {
+                    let status = self.process.wait().await.context("wait for the slot")?;
+                    bail!("its slot died: {status}")
+                }
+            },
+            Some(line) = self.printed.recv() => Ok(Said::Line(line)),
+        }
+    }
+
+    /// The lines up to the mark that ends a task's log.
+    async fn rest_of_log(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(Some(line)) = timeout(Duration::from_secs(1), self.printed.recv()).await {
+            if line == END_OF_LOG {
+                break;
+            }
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// What it has printed and nobody has heard yet; of a dying process, what comes in the next moments.
+    pub async fn last_words(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(Some(line)) = timeout(Duration::from_millis(50), self.printed.recv()).await {
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// Ends it: SIGTERM, and after `grace` SIGKILL, to its whole process group.
+    pub async fn end(mut self, grace: Duration) {
+        drop(self.requests);
+        let _ = self.process.signal(rustix::process::Signal::TERM.as_raw());
+        if timeout(grace, self.process.wait()).await.is_err() {
+            let _ = self.process.start_kill();
+            let _ = self.process.wait().await;
+        }
+    }
+}

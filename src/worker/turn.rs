@@ -1,0 +1,257 @@
+//! One job's turn in a slot: from the claim to the settled result.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::child::{Child, Said};
+use super::pipe::{Reply, Request};
+use crate::job::task::{Evaluate, Task};
+use crate::job::{Hash, JobId, Lease};
+use crate::queue::claim::{Claimed, append_log};
+use crate::queue::{LeaseLost, Tx, settle};
+use crate::store::artifact::Artifacts;
+use crate::store::{files, read, record};
+use crate::tasks::{Inputs, Output};
+
+/// What the agent wants of a running attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    /// Go on.
+    Run,
+    /// Somebody cancelled the job: end it.
+    Cancel,
+    /// The lease is lost: end it, write nothing.
+    Abandon,
+    /// The worker stops: give the job back.
+    Release,
+}
+
+/// How an attempt ended, before anything is written.
+enum End {
+    Replied(Reply),
+    /// Its process died or could not be reached.
+    Died(anyhow::Error),
+    /// It took longer than its kind may.
+    TooLong(Duration),
+    /// It was ended by order.
+    Ordered(Order),
+}
+
+/// What turns share.
+pub(super) struct Bench {
+    pub(super) pool: PgPool,
+    pub(super) artifacts: Artifacts,
+    pub(super) grace: Duration,
+}
+
+/// Runs a claimed job in `child` and settles it. Returns the child if it lives and may take another job.
+pub(super) async fn take(
+    bench: &Arc<Bench>,
+    mut child: Child,
+    job: &Claimed,
+    mut orders: watch::Receiver<Order>,
+) -> Option<Child> {
+    let inputs = match patiently(|| gather(&bench.pool, &job.task), &mut orders).await {
+        Ok(inputs) => inputs,
+        Err(order) => {
+            settle_end(bench, job, End::Ordered(order), &mut orders).await;
+            return Some(child);
+        }
+    };
+    let request = Request { task: job.task.clone(), inputs };
+    let mut printed = Printed { lease: job.lease, seq: 0, lines: Vec::new() };
+    let end = match child.send(&request).await {
+        Ok(()) => wait(bench, &mut child, job, &mut orders, &mut printed).await,
+        Err(error) => End::Died(error),
+    };
+    let survivor = if matches!(end, End::Replied(_)) {
+        Some(child)
+    } else {
+        printed.lines.extend(child.last_words().await);
+        child.end(bench.grace).await;
+        None
+    };
+    printed.flush(&bench.pool).await;
+    settle_end(bench, job, end, &mut orders).await;
+    survivor
+}
+
+/// Looks up what the task needs.
+async fn gather(pool: &PgPool, task: &Task) -> anyhow::Result<Inputs> {
+    let mut inputs = Inputs::default();
+    match task {
+        Task::Evaluate(Evaluate { picture, reference, .. }) => {
+            let mut contents = vec![picture.content];
+            contents.extend(reference.as_ref().map(|it| it.content).filter(|it| *it != picture.content));
+            let files = files::paths_of(pool, &contents).await?;
+            inputs.files = files.into_iter().map(|(hash, path)| (hash, path.into_os_string())).collect();
+        }
+        Task::Pool(task) => inputs.scores = read::pool_inputs(pool, &task.pictures, &task.metrics).await?,
+    }
+    Ok(inputs)
+}
+
+async fn wait(
+    bench: &Bench,
+    child: &mut Child,
+    job: &Claimed,
+    orders: &mut watch::Receiver<Order>,
+    printed: &mut Printed,
+) -> End {
+    let deadline = sleep_until(Instant::now() + job.limit);
+    tokio::pin!(deadline);
+    let mut flush = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            said = child.hear() => match said {
+                Ok(Said::Line(line)) => printed.lines.push(line),
+                Ok(Said::Reply(reply, lines)) => {
+                    printed.lines.extend(lines);
+                    break End::Replied(reply);
+                }
+                Err(error) => break End::Died(error),
+            },
+            _ = flush.tick() => printed.flush(&bench.pool).await,
+            () = &mut deadline => break End::TooLong(job.limit),
+            order = next_order(orders) => break End::Ordered(order),
+        }
+    }
+}
+
+/// Waits until the agent wants anything else than to go on.
+async fn next_order(orders: &mut watch::Receiver<Order>) -> Order {
+    match orders.wait_for(|it| *it != Order::Run).await {
+        Ok(order) => *order,
+        // The agent is gone.
+        Err(_) => Order::Abandon,
+    }
+}
+
+/// Repeats `action` while Postgres is out of reach, until it works or the agent orders an end.
+async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
+    action: impl Fn() -> F,
+    orders: &mut watch::Receiver<Order>,
+) -> Result<T, Order> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match action().await {
+            Ok(value) => return Ok(value),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "Postgres does not answer; trying again"),
+        }
+        tokio::select! {
+            () = sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
+            order = next_order(orders) => return Err(order),
+        }
+    }
+}
+
+/// Writes how the attempt ended, however long Postgres is away, unless the lease is lost meanwhile.
+async fn settle_end(bench: &Bench, job: &Claimed, end: End, orders: &mut watch::Receiver<Order>) {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let error = match settle_once(bench, job, &end).await {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        if error.is::<LeaseLost>() {
+            tracing::warn!(job = job.id.0, lease = job.lease.0, "the lease is lost; its result is dropped");
+            return;
+        }
+        if matches!(*orders.borrow(), Order::Abandon) {
+            return;
+        }
+        tracing::warn!(job = job.id.0, error = format!("{error:#}"), "cannot settle the job; trying again");
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+async fn settle_once(bench: &Bench, job: &Claimed, end: &End) -> anyhow::Result<()> {
+    let preview = match end {
+        End::Replied(Reply::Done(output)) => store_preview(&bench.artifacts, output)?,
+        _ => None,
+    };
+    let mut tx = bench.pool.begin().await.context("begin a transaction")?;
+    let (id, lease) = (job.id, job.lease);
+    match end {
+        End::Replied(Reply::Done(output)) => {
+            settle::finish(&mut tx, id, lease).await?;
+            record_output(&mut tx, id, &job.task, output, preview).await?;
+        }
+        End::Replied(Reply::Failed { retry: false, error }) => {
+            tracing::warn!(job = id.0, error, "the job failed");
+            settle::fail(&mut tx, id, lease, error).await?;
+        }
+        End::Replied(Reply::Failed { retry: true, error }) => retry(&mut tx, id, lease, error).await?,
+        End::Died(error) => retry(&mut tx, id, lease, &format!("{error:#}")).await?,
+        End::TooLong(limit) => {
+            retry(&mut tx, id, lease, &format!("it took longer than {} s", limit.as_secs())).await?;
+        }
+        End::Ordered(Order::Cancel) => settle::finish_cancelled(&mut tx, id, lease).await?,
+        End::Ordered(Order::Release) => settle::release(&mut tx, id, lease).await?,
+        End::Ordered(Order::Abandon | Order::Run) => return Ok(()),
+    }
+    tx.commit().await.context("commit the result")
+}
+
+async fn retry(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> anyhow::Result<()> {
+    let again = settle::retry_later(tx, job, lease, error).await?;
+    tracing::warn!(job = job.0, error, again, "an attempt failed");
+    Ok(())
+}
+
+fn store_preview(artifacts: &Artifacts, output: &Output) -> anyhow::Result<Option<(Hash, usize)>> {
+    match output {
+        Output::Evaluated { preview, .. } => {
+            let bytes = STANDARD.decode(preview).context("understand the preview")?;
+            Ok(Some((artifacts.put(&bytes)?, bytes.len())))
+        }
+        Output::Pooled { .. } => Ok(None),
+    }
+}
+
+async fn record_output(
+    tx: &mut Tx<'_>,
+    job: JobId,
+    task: &Task,
+    output: &Output,
+    preview: Option<(Hash, usize)>,
+) -> anyhow::Result<()> {
+    match (task, output) {
+        (Task::Evaluate(task), Output::Evaluated { made, scores, .. }) => {
+            record::record_image(tx, job, task, made, preview, scores).await
+        }
+        (Task::Pool(task), Output::Pooled { scores }) => record::record_set(tx, job, task, scores).await,
+        _ => anyhow::bail!("the slot answered with the output of another kind of task"),
+    }
+}
+
+/// What an attempt has printed and is not stored yet.
+struct Printed {
+    lease: Lease,
+    seq: i32,
+    lines: Vec<String>,
+}
+
+impl Printed {
+    async fn flush(&mut self, pool: &PgPool) {
+        if self.lines.is_empty() {
+            return;
+        }
+        match append_log(pool, self.lease, self.seq, &self.lines).await {
+            Ok(()) => {
+                self.seq += i32::try_from(self.lines.len()).unwrap_or(i32::MAX);
+                self.lines.clear();
+            }
+            // A log is worth less than a result: it must not hold the job up.
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot store the log yet"),
+        }
+    }
+}
