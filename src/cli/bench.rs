@@ -8,4 +8,6 @@ use crate::config::Config;
 pub struct Args {}
 
 /// See [`Args`].
-pub(super) fn run(_args: &Args, _config: &Config) -> anyhow::Result<Outcome> { Ok(Outcome::Done) }
+pub(super) fn run(_args: &Args, _config: &Config) -> anyhow::Result<Outcome> {
+    Ok(Outcome::Done)
+}

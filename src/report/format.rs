@@ -190,7 +190,7 @@ mod tests {
             let digits = Digits::of(values.iter().copied());
             assert_eq!(values.iter().map(|it| digits.number(*it)).collect::<Vec<_>>(), expected);
         };
-        check(&[3.14159, 2.0], &["3.142", "2.000"]);
+        check(&[3.24159, 2.0], &["3.242", "2.000"]);
         check(&[28.414, 9.5], &["28.41", "9.50"]);
         check(&[-0.98765], &["\u{2212}0.9877"]);
         check(&[1234.5], &["1234"]);

@@ -98,7 +98,7 @@ fn verdict_cell(result: &LadderResult) -> Cell {
     let (class, sign, text) = words_of(result.verdict);
     let cell = Cell::words(format!("{sign} {text}")).noting(evidence(result)).classed(class);
     match result.agreement {
-        Ok(it) => cell.sorting(it),
+        Ok(it) => cell.sorting(it.to_string()),
         Err(_) => cell.sorting(""),
     }
 }

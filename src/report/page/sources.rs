@@ -51,24 +51,37 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     for it in &report.gaps {
         by_images.entry((&it.why, it.source, &it.samples)).or_default().push(it.metric);
     }
-    let mut by_metrics: BTreeMap<(Vec<usize>, &str), (Vec<&str>, usize)> = BTreeMap::new();
+    let mut by_metrics: BTreeMap<(Vec<usize>, &str), Missing> = BTreeMap::new();
     for ((why, source, samples), metrics) in by_images {
-        let (sources, n_images) = by_metrics.entry((metrics, why)).or_default();
-        sources.push(&report.sources[source].name);
-        *n_images += samples.len();
+        let missing = by_metrics.entry((metrics, why)).or_default();
+        missing.sources.push(&report.sources[source].name);
+        missing.n_images += samples.len();
     }
-    let sentence = |((metrics, why), (sources, n_images)): ((Vec<usize>, &str), (Vec<&str>, usize))| {
+    by_metrics.iter().map(|((metrics, why), missing)| missing.sentence(metrics, why, report)).collect()
+}
+
+/// Images that lack the same scores for the same reason.
+#[derive(Default)]
+struct Missing<'a> {
+    sources: Vec<&'a str>,
+    n_images: usize,
+}
+
+impl Missing<'_> {
+    fn sentence(&self, metrics: &[usize], why: &str, report: &Report) -> String {
         let labels: Vec<&str> = metrics.iter().map(|it| &*report.metrics[*it].label).collect();
-        let who = match labels.len() {
-            n if n == report.metrics.len() => "No metric has a value".to_owned(),
-            1 => format!("{} has no value", labels[0]),
-            2..=4 => format!("{} have no value", format::list(&labels)),
-            n => format!("{n} metrics have no value"),
+        let who = match labels.as_slice() {
+            labels if labels.len() == report.metrics.len() => "No metric has a value".to_owned(),
+            [only] => format!("{only} has no value"),
+            labels if labels.len() <= 4 => format!("{} have no value", format::list(labels)),
+            labels => format!("{} metrics have no value", labels.len()),
         };
-        let sources = if sources.len() <= 3 { format::list(&sources) } else { format!("{} sources", sources.len()) };
-        format!("{who} for {} of {sources}: {why}.", format::count(n_images, "image"))
-    };
-    by_metrics.into_iter().map(sentence).collect()
+        let sources = match self.sources.len() {
+            ..=3 => format::list(&self.sources),
+            n => format!("{n} sources"),
+        };
+        format!("{who} for {} of {sources}: {why}.", format::count(self.n_images, "image"))
+    }
 }
 
 fn metric_head(label: &str, unit: &str, better: Option<crate::metrics::Better>) -> Head {

@@ -37,14 +37,14 @@ pub(in crate::report) fn chart(ladder: &Ladder, result: &LadderResult, y: &Axis)
     }
 
     for line in result.lines.iter().take(MAX_THREADS) {
-        svg.path("thread", &points(line.values.iter().copied(), &x, y));
+        svg.path("thread", &points(line.values.iter().copied(), x, y));
     }
     let class = match result.verdict {
         Verdict::Right => "right",
         Verdict::Wrong => "wrong",
         Verdict::Unclear | Verdict::Undefined => "unclear",
     };
-    let means = points(result.means.iter().map(|it| it.ok()), &x, y);
+    let means = points(result.means.iter().map(|it| it.ok()), x, y);
     svg.path(&format!("mean {class}"), &means);
     svg.dots(&format!("mark {class}"), means);
     svg
