@@ -43,7 +43,8 @@ pub async fn connect(url: &Secret, n_connections: u32) -> anyhow::Result<PgPool>
     // The address may hold a password: errors name the host and the database instead.
     let options: PgConnectOptions = url.reveal().parse().context("DATABASE_URL is no Postgres address")?;
     let options = options.application_name("jobctl").log_slow_statements(log_level(), Duration::from_secs(5));
-    let name = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or("postgres"));
+    let name =
+        format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or("postgres"));
     PgPoolOptions::new()
         .max_connections(n_connections)
         .acquire_timeout(Duration::from_secs(30))

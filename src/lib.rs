@@ -10,8 +10,8 @@ pub mod image;
 pub mod metrics;
 pub mod stats;
 
-pub mod plan;
 pub mod database;
+pub mod plan;
 pub mod queue;
 pub mod report;
 pub mod store;

@@ -71,7 +71,8 @@ pub fn write(findings: &Findings, directory: &Path, options: &Options) -> anyhow
 
 /// The page, with as many pictures as its limit allows.
 fn render(report: &Report, findings: &Findings, options: &Options) -> anyhow::Result<String> {
-    let without_pictures = page::Page::of(report, &gallery::Gallery::default()).render().context("render the report")?;
+    let without_pictures =
+        page::Page::of(report, &gallery::Gallery::default()).render().context("render the report")?;
     // What the notes on what is left out may take.
     const SPARE: usize = 16 * 1024;
     let n_bytes = options.max_bytes.saturating_sub(without_pictures.len() + SPARE);

@@ -31,7 +31,8 @@ function show(index) {
   large.src = image.src;
   large.alt = image.alt;
   const caption = shown[place].parentElement.querySelector("figcaption");
-  viewer.querySelector("figcaption").textContent = caption.title + " \u00b7 " + caption.querySelector(".scores").textContent.trim();
+  const scores = Array.from(caption.querySelectorAll(".scores span"), (it, i) => it.textContent + (i % 2 ? ", " : " "));
+  viewer.querySelector("figcaption").textContent = caption.title + ": " + scores.join("").slice(0, -2);
 }
 
 document.addEventListener("click", (event) => {
@@ -39,7 +40,7 @@ document.addEventListener("click", (event) => {
   if (sorter) return sortBy(sorter);
   const detail = event.target.closest("button.detail");
   if (detail) {
-    shown = Array.from(detail.closest(".sheet").querySelectorAll("button.detail"));
+    shown = Array.from(detail.closest(".row").querySelectorAll("button.detail"));
     show(shown.indexOf(detail));
     return viewer.showModal();
   }

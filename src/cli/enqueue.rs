@@ -174,8 +174,7 @@ pub async fn enqueue(
         let trimmed = (!known.is_empty())
             .then(|| plan.clone().trim(&|picture, reference, metric| known.contains(picture, reference, metric)));
         let rest = trimmed.as_ref().unwrap_or(&plan);
-        let submitted =
-            submit::submit(&mut tx, rest, &key, &loaded.text, &metrics, &machine::program()).await?;
+        let submitted = submit::submit(&mut tx, rest, &key, &loaded.text, &metrics, &machine::program()).await?;
         record_plan(&mut tx, submitted.sweep, &plan).await?;
         hashes.save(&mut tx, &inventory).await?;
         summary.cpu_hours = cpu_hours(pool, rest, &submitted.is_new).await?;
@@ -199,7 +198,8 @@ pub async fn enqueue(
 
 fn take_inventory(loaded: &Loaded, hashes: &mut FileHashes) -> anyhow::Result<Inventory> {
     let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("hashing files {bar:40} {bytes}/{total_bytes} {eta}").expect("the template is right"),
+        ProgressStyle::with_template("hashing files {bar:40} {bytes}/{total_bytes} {eta}")
+            .expect("the template is right"),
     );
     let inventory = scan(&loaded.sweep, &loaded.base, hashes, &|progress: Progress| {
         bar.set_length(progress.total_bytes);
@@ -249,7 +249,8 @@ const GUESSED_PACE_S: f64 = 0.25;
 async fn cpu_hours(pool: &PgPool, plan: &Plan, is_new: &[bool]) -> anyhow::Result<f64> {
     let pace = look::pace(pool, "evaluate").await?.unwrap_or(GUESSED_PACE_S);
     let fresh = plan.jobs.iter().zip(is_new).filter(|(job, new)| **new && job.task.kind() == "evaluate");
-    let megapixels: f64 = fresh.map(|(job, _)| if job.megapixels > 0.0 { f64::from(job.megapixels) } else { 1.0 }).sum();
+    let megapixels: f64 =
+        fresh.map(|(job, _)| if job.megapixels > 0.0 { f64::from(job.megapixels) } else { 1.0 }).sum();
     Ok(megapixels * pace / 3600.0)
 }
 

@@ -42,12 +42,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
 }
 
 /// Renders the report of a sweep into `out`, or where reports are.
-pub(super) async fn render(
-    pool: &PgPool,
-    config: &Config,
-    sweep: i32,
-    out: Option<&Path>,
-) -> anyhow::Result<Written> {
+pub(super) async fn render(pool: &PgPool, config: &Config, sweep: i32, out: Option<&Path>) -> anyhow::Result<Written> {
     let findings = findings(pool, &Artifacts::new(config.artifacts()), sweep).await?;
     let folder = out.map_or_else(|| config.reports().join(&findings.sweep), Path::to_path_buf);
     tokio::task::spawn_blocking(move || report::write(&findings, &folder, &report::Options::default())).await?

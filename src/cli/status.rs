@@ -35,7 +35,8 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     if sweeps.is_empty() {
         say("no sweep has been enqueued yet; try `jobctl run jobs/demo.toml`");
     } else {
-        let mut rows = table(&["SWEEP", "STATE", "WAITING", "READY", "RUNNING", "DONE", "FAILED", "CANCELLED", "SKIPPED"]);
+        let mut rows =
+            table(&["SWEEP", "STATE", "WAITING", "READY", "RUNNING", "DONE", "FAILED", "CANCELLED", "SKIPPED"]);
         for sweep in sweeps {
             let n = |word: &str| sweep.jobs.get(word).and_then(serde_json::Value::as_u64).unwrap_or(0);
             let mut row = vec![plain(&sweep.sweep), sweep.state.clone()];

@@ -27,11 +27,8 @@ pub struct Args {
 pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
     let n_slots = args.slots.map_or_else(machine::n_cores, usize::from);
     let pool = database::open(config, n_connections(n_slots)).await?;
-    let options = Options {
-        n_slots,
-        times: config.times,
-        until: if args.until_idle { Until::Idle } else { Until::Told },
-    };
+    let options =
+        Options { n_slots, times: config.times, until: if args.until_idle { Until::Idle } else { Until::Told } };
     work(pool, Artifacts::new(config.artifacts()), options).await?;
     Ok(Outcome::Done)
 }

@@ -87,7 +87,8 @@ impl Postgres {
         };
         fs::create_dir_all(&place).with_context(|| format!("make {}", place.display()))?;
         if let Some((uid, gid)) = user.ids {
-            chown(&place, Some(uid), Some(gid)).with_context(|| format!("give {} to the server's user", place.display()))?;
+            chown(&place, Some(uid), Some(gid))
+                .with_context(|| format!("give {} to the server's user", place.display()))?;
         }
         Ok(place)
     }
@@ -181,7 +182,8 @@ fn initialise(bin: &Path, user: &ServerUser, place: &Path) -> anyhow::Result<()>
         .arg(format!("--pwfile={}", password_file.display()))
         .arg("-D")
         .arg(&draft))?;
-    let mut settings = OpenOptions::new().append(true).open(draft.join("postgresql.conf")).context("set Postgres up")?;
+    let mut settings =
+        OpenOptions::new().append(true).open(draft.join("postgresql.conf")).context("set Postgres up")?;
     settings.write_all(SETTINGS.as_bytes()).context("set Postgres up")?;
     fs::rename(&draft, place.join("data")).context("put the private Postgres in its place")
 }

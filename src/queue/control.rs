@@ -75,15 +75,13 @@ pub async fn cancel_jobs(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<Cancel
 /// # Errors
 /// One of them needs a job that has ended without a result and is not among them; or Postgres is out of reach.
 pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
-    let mut reviving: BTreeSet<i64> = sqlx::query_scalar!(
-        "select id from job_history where id = any($1) and state <> 'done'",
-        jobs
-    )
-    .fetch_all(&mut **tx)
-    .await
-    .context("find the jobs")?
-    .into_iter()
-    .collect();
+    let mut reviving: BTreeSet<i64> =
+        sqlx::query_scalar!("select id from job_history where id = any($1) and state <> 'done'", jobs)
+            .fetch_all(&mut **tx)
+            .await
+            .context("find the jobs")?
+            .into_iter()
+            .collect();
     let mut front: Vec<i64> = reviving.iter().copied().collect();
     while !front.is_empty() {
         // A child that was skipped may now run; one that pooled what there was must pool again.

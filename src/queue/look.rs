@@ -253,10 +253,12 @@ pub async fn show(pool: &PgPool, id: JobId) -> anyhow::Result<Whole> {
     )
     .fetch_all(pool)
     .await?;
-    let parents =
-        sqlx::query_scalar!("select parent from job_edge where child = $1 order by parent", id.0).fetch_all(pool).await?;
-    let children =
-        sqlx::query_scalar!("select child from job_edge where parent = $1 order by child", id.0).fetch_all(pool).await?;
+    let parents = sqlx::query_scalar!("select parent from job_edge where child = $1 order by parent", id.0)
+        .fetch_all(pool)
+        .await?;
+    let children = sqlx::query_scalar!("select child from job_edge where parent = $1 order by child", id.0)
+        .fetch_all(pool)
+        .await?;
     Ok(Whole {
         job: Job {
             job: id.0,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use sqlx::PgPool;
 
-use super::settle::{close_attempt, end, put_back};
 use super::backoff_limit_s;
+use super::settle::{close_attempt, end, put_back};
 use crate::job::{JobId, Lease, State};
 
 /// How many jobs one transaction rescues.

@@ -155,12 +155,7 @@ pub(super) async fn end(tx: &mut Tx<'_>, jobs: &[i64], state: State, error: Opti
 }
 
 /// Moves jobs to the history, those of them that have not ended yet.
-async fn move_to_history(
-    tx: &mut Tx<'_>,
-    jobs: &[i64],
-    state: State,
-    error: Option<&str>,
-) -> anyhow::Result<Vec<i64>> {
+async fn move_to_history(tx: &mut Tx<'_>, jobs: &[i64], state: State, error: Option<&str>) -> anyhow::Result<Vec<i64>> {
     sqlx::query_scalar!(
         "with ended as (
             delete from job

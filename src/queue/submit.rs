@@ -289,11 +289,10 @@ async fn share(tx: &mut Tx<'_>, priority: i16, known: &[i64]) -> anyhow::Result<
     .await
     .context("share the jobs")?;
     hold(tx, known).await?;
-    let cancelled =
-        sqlx::query_scalar!("select id from job_history where id = any($1) and state = 'cancelled'", known)
-            .fetch_all(&mut **tx)
-            .await
-            .context("find cancelled jobs")?;
+    let cancelled = sqlx::query_scalar!("select id from job_history where id = any($1) and state = 'cancelled'", known)
+        .fetch_all(&mut **tx)
+        .await
+        .context("find cancelled jobs")?;
     if cancelled.is_empty() { Ok(0) } else { super::control::retry(tx, &cancelled).await }
 }
 

@@ -63,7 +63,10 @@ impl Default for Bells {
 pub async fn listen(pool: PgPool, bells: &Bells) {
     loop {
         if let Err(error) = listen_once(&pool, bells).await {
-            tracing::warn!(error = format!("{error:#}"), "the connection that listens for jobs is lost; listening again");
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "the connection that listens for jobs is lost; listening again"
+            );
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

@@ -24,6 +24,7 @@ pub fn analyse(findings: &Findings) -> Report {
         set_scores: set_scores(findings),
         samples: samples(&images, &metrics),
         gaps: gaps(findings, &images, &scores, metrics.len()),
+        remarks: remarks(&images, &scores, metrics.len()),
         failures: findings.failures.clone(),
         ladders: ladders::ladders(&sources, &images, &metrics, &bootstrap),
         relation: relation::relation(&sources, &images, &metrics, &bootstrap),
@@ -234,16 +235,38 @@ fn disagreement(of_sample: &[usize], images: &[ImageRow], metrics: &[Column]) ->
 fn gaps(findings: &Findings, images: &[ImageRow], scores: &Scores, n_metrics: usize) -> Vec<Gap> {
     let failed: BTreeSet<(usize, &str)> =
         findings.failures.iter().filter_map(|it| it.source.zip(it.sample.as_deref())).collect();
-    let mut by_reason: BTreeMap<(usize, usize, String), Vec<String>> = BTreeMap::new();
+    by_reason(images, n_metrics, |idx, metric| {
+        if images[idx].scores[metric].is_some() {
+            return None;
+        }
+        let has_failed = || failed.contains(&(images[idx].source, findings.images[idx].sample.as_str()));
+        Some(match scores.row(idx, metric) {
+            Some(score) => score.why.as_deref().unwrap_or("undefined"),
+            None if has_failed() => "its job failed",
+            None => "not computed",
+        })
+    })
+}
+
+fn remarks(images: &[ImageRow], scores: &Scores, n_metrics: usize) -> Vec<Gap> {
+    by_reason(images, n_metrics, |idx, metric| scores.row(idx, metric)?.note.as_deref())
+}
+
+/// One entry for all images of a source of which `reason` says the same by one metric.
+fn by_reason<'a>(images: &[ImageRow], n_metrics: usize, reason: impl Fn(usize, usize) -> Option<&'a str>) -> Vec<Gap> {
+    let mut by_reason: BTreeMap<(usize, usize, &str), Vec<String>> = BTreeMap::new();
     for (idx, image) in images.iter().enumerate() {
-        for metric in (0..n_metrics).filter(|&it| image.scores[it].is_none()) {
-            let why = match scores.row(idx, metric) {
-                Some(score) => score.why.clone().unwrap_or_else(|| "undefined".to_owned()),
-                None if failed.contains(&(image.source, findings.images[idx].sample.as_str())) => "its job failed".to_owned(),
-                None => "not computed".to_owned(),
-            };
-            by_reason.entry((metric, image.source, why)).or_default().push(image.sample.clone());
+        for metric in 0..n_metrics {
+            if let Some(why) = reason(idx, metric) {
+                by_reason.entry((metric, image.source, why)).or_default().push(image.sample.clone());
+            }
         }
     }
-    by_reason.into_iter().map(|((metric, source, why), samples)| Gap { metric, source, why, samples }).collect()
+    let gap = |((metric, source, why), samples): ((usize, usize, &str), Vec<String>)| Gap {
+        metric,
+        source,
+        why: why.to_owned(),
+        samples,
+    };
+    by_reason.into_iter().map(gap).collect()
 }

@@ -65,7 +65,8 @@ fn ladder_sentences(report: &Report) -> Vec<Conclusion> {
 /// The ladders' names: their kinds alone where those tell them apart.
 fn names(ladders: &[&Ladder], report: &Report) -> String {
     let one_origin = report.ladders.iter().all(|it| it.of == report.ladders[0].of);
-    let names: Vec<&str> = ladders.iter().map(|it| if one_origin { &*it.kind } else { &*it.name }).collect();
+    let names: Vec<&str> =
+        ladders.iter().map(|it| if one_origin { format::kind(&it.kind) } else { &*it.name }).collect();
     format::list(&names)
 }
 

@@ -167,6 +167,11 @@ pub(super) fn level(level: Option<f64>) -> String {
     level.map_or_else(|| "none".to_owned(), |it| it.to_string())
 }
 
+/// A kind of damage inside a sentence.
+pub(super) fn kind(name: &str) -> &str {
+    if name == "jpeg" { "JPEG" } else { name }
+}
+
 /// What is varied, as short as it can be said beside a number.
 pub(super) fn parameter(name: &str) -> &str {
     match name {
@@ -185,7 +190,7 @@ mod tests {
             let digits = Digits::of(values.iter().copied());
             assert_eq!(values.iter().map(|it| digits.number(*it)).collect::<Vec<_>>(), expected);
         };
-        check(&[3.14159, 2.0], &["3.142", "2.000"]);
+        check(&[3.24159, 2.0], &["3.242", "2.000"]);
         check(&[28.414, 9.5], &["28.41", "9.50"]);
         check(&[-0.98765], &["\u{2212}0.9877"]);
         check(&[1234.5], &["1234"]);

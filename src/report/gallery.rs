@@ -35,6 +35,8 @@ pub(super) struct Shown {
     pub(super) name: String,
     pub(super) disagreement: String,
     pub(super) wholes: Vec<Whole>,
+    /// Details that have nothing beside them, and where they are from.
+    pub(super) singles: Vec<(String, Detail)>,
     pub(super) groups: Vec<Group>,
     /// What could not be shown, and why.
     pub(super) problems: Vec<String>,
@@ -56,10 +58,9 @@ pub(super) struct Group {
     pub(super) rows: Vec<Row>,
 }
 
-/// Details side by side: undamaged sources, or a ladder's rungs.
+/// Details side by side: sources that are on no ladder, or a ladder's rungs.
 pub(super) struct Row {
     pub(super) title: String,
-    pub(super) is_ladder: bool,
     pub(super) details: Vec<Detail>,
 }
 
@@ -78,6 +79,7 @@ impl Shown {
     fn n_bytes(&self) -> usize {
         let wholes = self.wholes.iter().map(|it| it.uri.len() + 400);
         let details = self.groups.iter().flat_map(|it| &it.rows).flat_map(|it| &it.details);
+        let details = details.chain(self.singles.iter().map(|it| &it.1));
         wholes.sum::<usize>() + details.map(|it| it.uri.len() + 600 + 80 * it.scores.len()).sum::<usize>()
     }
 }
@@ -101,7 +103,8 @@ pub(super) fn gallery(report: &Report, findings: &Findings, options: &Options, n
     if n_without > 0 {
         let why = if n_tried < options.max_samples { "the page would grow too large" } else { "the gallery's limit" };
         let names: Vec<&str> = report.samples[n_tried..].iter().take(8).map(|it| it.name.as_str()).collect();
-        let more = if n_without > names.len() { format!(" and {} more", n_without - names.len()) } else { String::new() };
+        let more =
+            if n_without > names.len() { format!(" and {} more", n_without - names.len()) } else { String::new() };
         gallery.notes.push(format!("Not shown ({why}): {}{more}.", names.join(", ")));
     }
     gallery
@@ -113,6 +116,7 @@ fn show(sample: &Sample, report: &Report, findings: &Findings, options: &Options
         name: sample.name.clone(),
         disagreement: sample.disagreement.map(|it| Digits::two().number(it)).unwrap_or_default(),
         wholes: Vec::new(),
+        singles: Vec::new(),
         groups: Vec::new(),
         problems: Vec::new(),
     };
@@ -125,8 +129,11 @@ fn show(sample: &Sample, report: &Report, findings: &Findings, options: &Options
 
     let mut frames: BTreeMap<usize, Place> = BTreeMap::new();
     for (size, images) in by_size.iter().rev() {
-        let Some((group, place)) = details(images, *size, &mut shelf, report, options) else { continue };
-        shown.groups.push(group);
+        let Some((mut group, place)) = details(images, *size, &mut shelf, report, options) else { continue };
+        match group.rows.as_mut_slice() {
+            [row] if row.details.len() == 1 => shown.singles.extend(row.details.pop().map(|it| (group.place, it))),
+            _ => shown.groups.push(group),
+        }
         frames.extend(images.iter().map(|it| (*it, place)));
     }
     for &idx in sample.images.iter().filter(|&&it| report.sources[report.images[it].source].rung.is_none()) {
@@ -153,8 +160,8 @@ fn details(
     options: &Options,
 ) -> Option<(Group, Place)> {
     let rows = rows(images, report);
-    let first = *rows.first()?.images.first()?;
-    let worst = rows.iter().rfind(|it| it.is_ladder).or(rows.first())?.images.last().copied()?;
+    let first = *rows.iter().find(|it| it.is_ladder).or(rows.first())?.images.first()?;
+    let worst = rows.iter().find(|it| it.is_ladder).or(rows.first())?.images.last().copied()?;
     let place = match (shelf.picture(first), shelf.picture(worst)) {
         (Some(from), Some(to)) => Place::of_largest_difference(&from, &to, options.detail),
         (Some(it), None) | (None, Some(it)) => Place::of_largest_contrast(&it, options.detail),
@@ -173,9 +180,9 @@ fn details(
     let detail = |idx: usize, is_ladder: bool| {
         let image = &report.images[idx];
         let source = &report.sources[image.source];
-        let level = source.rung.as_ref().filter(|_| is_ladder);
+        let level = || format::level(source.rung.as_ref().map(|it| it.level));
         Some(Detail {
-            label: level.map_or_else(|| source.name.clone(), |it| format::level(Some(it.level))),
+            label: if is_ladder { level() } else { source.name.clone() },
             source: source.name.clone(),
             uri: uris.get(&idx)?.clone(),
             width: place.width,
@@ -187,7 +194,6 @@ fn details(
         .into_iter()
         .map(|it| Row {
             title: it.title,
-            is_ladder: it.is_ladder,
             details: it.images.into_iter().filter_map(|idx| detail(idx, it.is_ladder)).collect(),
         })
         .filter(|it| !it.details.is_empty())
@@ -202,22 +208,23 @@ struct Plan {
     images: Vec<usize>,
 }
 
-/// First what is on no ladder, then each ladder from little to much damage.
+/// Sources that are on no ladder, then each ladder from its undamaged picture to the worst.
 fn rows(images: &[usize], report: &Report) -> Vec<Plan> {
     let source_of = |idx: usize| report.images[idx].source;
-    let plain: Vec<usize> =
-        images.iter().copied().filter(|&it| report.sources[source_of(it)].rung.is_none()).collect();
-    let plain = Plan { title: "undamaged".to_owned(), is_ladder: false, images: plain };
     let ladders = report.ladders.iter().map(|ladder| Plan {
         title: format!("{}, {}", ladder.name, format::parameter(&ladder.parameter)),
         is_ladder: true,
         images: ladder
             .rungs
             .iter()
-            .filter(|it| it.level.is_some())
             .filter_map(|rung| images.iter().copied().find(|&it| source_of(it) == rung.source))
             .collect(),
     });
+    let ladders: Vec<Plan> = ladders.filter(|it| it.images.len() > 1).collect();
+    let plain: Vec<usize> = images.iter().copied().filter(|&it| report.sources[source_of(it)].rung.is_none()).collect();
+    // A lone undamaged source stands at the head of its ladders.
+    let is_told_apart = plain.len() > 1 || ladders.is_empty();
+    let plain = Plan { title: String::new(), is_ladder: false, images: if is_told_apart { plain } else { Vec::new() } };
     std::iter::once(plain).chain(ladders).filter(|it| !it.images.is_empty()).collect()
 }
 

@@ -68,10 +68,8 @@ fn ladder(
             let lines = samples
                 .iter()
                 .map(|sample| {
-                    let values: Vec<Option<f64>> = rungs
-                        .iter()
-                        .map(|rung| images[*place.get(&(rung.source, *sample))?].scores[metric])
-                        .collect();
+                    let values: Vec<Option<f64>> =
+                        rungs.iter().map(|rung| images[*place.get(&(rung.source, *sample))?].scores[metric]).collect();
                     Line { sample: (*sample).to_owned(), agreement: agreement(&severities, &values, column), values }
                 })
                 .collect();
@@ -102,9 +100,8 @@ fn result(lines: Vec<Line>, n_rungs: usize, bootstrap: &Bootstrap) -> LadderResu
     let interval = bootstrap.percentile(agreements.len(), |drawn| {
         Some(drawn.iter().map(|&it| agreements[it]).sum::<f64>() / drawn.len() as f64)
     });
-    let means = (0..n_rungs)
-        .map(|rung| mean(&lines.iter().filter_map(|it| it.values[rung]).collect::<Vec<_>>()))
-        .collect();
+    let means =
+        (0..n_rungs).map(|rung| mean(&lines.iter().filter_map(|it| it.values[rung]).collect::<Vec<_>>())).collect();
     LadderResult {
         means,
         agreement: match mean(&agreements) {

@@ -47,6 +47,8 @@ pub(super) struct Page<'a> {
     failure_note: String,
     gaps: Option<Table>,
     gap_note: String,
+    remarks: Option<Table>,
+    remark_note: String,
     metrics: Table,
     images: Table,
     image_note: String,
@@ -59,6 +61,7 @@ impl<'a> Page<'a> {
     pub(super) fn of(report: &'a Report, gallery: &'a Gallery) -> Self {
         let (failures, failure_note) = notes::failures(report);
         let (gaps, gap_note) = notes::gaps(report);
+        let (remarks, remark_note) = notes::remarks(report);
         let (images, image_note) = notes::images(report);
         let (ladders, other_ladders) = ladders::blocks(report);
         let (strips, other_strips) = figures::strips(report);
@@ -86,6 +89,8 @@ impl<'a> Page<'a> {
             failure_note,
             gaps,
             gap_note,
+            remarks,
+            remark_note,
             metrics: notes::metrics(report),
             images,
             image_note,

@@ -92,8 +92,8 @@ impl Cell {
     }
 
     /// Sorted by something else than its text.
-    pub(super) fn sorting(mut self, sort: impl ToString) -> Self {
-        self.sort = sort.to_string();
+    pub(super) fn sorting(mut self, sort: impl Into<String>) -> Self {
+        self.sort = sort.into();
         self
     }
 }

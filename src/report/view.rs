@@ -30,6 +30,8 @@ pub struct Report {
     pub samples: Vec<Sample>,
     /// Scores that are undefined or were not computed.
     pub gaps: Vec<Gap>,
+    /// What a reader of some scores should know, such as pixels that they leave out.
+    pub remarks: Vec<Gap>,
     /// Jobs that ended without a result.
     pub failures: Vec<Failure>,
     /// Every image: what it is made of.
@@ -314,14 +316,14 @@ pub struct Sample {
     pub images: Vec<usize>,
 }
 
-/// Scores that are not there.
+/// Scores that are not there, or of which there is something to be known.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gap {
     /// Index into [`Report::metrics`].
     pub metric: usize,
     /// Index into [`Report::sources`].
     pub source: usize,
-    /// Why.
+    /// Why, or what.
     pub why: String,
     /// Of which samples.
     pub samples: Vec<String>,

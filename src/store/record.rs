@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use anyhow::Context;
 use sqlx::types::Json;
 
-use crate::job::task::{Evaluate, MetricId, Picture, Pool, Task};
 use crate::job::outcome::{Made, Scored, SetScored};
+use crate::job::task::{Evaluate, MetricId, Picture, Pool, Task};
 use crate::job::{Hash, JobId};
 use crate::plan::Plan;
 use crate::queue::Tx;

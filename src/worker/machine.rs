@@ -12,9 +12,9 @@ pub fn describe() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|it| it.1);
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = meminfo.lines().find_map(|line| {
-        line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok()
-    });
+    let kib = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
     let memory = kib.map(|it| format!(", {:.0} GiB", it / 1024.0 / 1024.0)).unwrap_or_default();
     format!("{} × {}{memory}", n_cores(), model.unwrap_or("processor"))
 }

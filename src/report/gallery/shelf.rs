@@ -52,7 +52,11 @@ impl<'a> Shelf<'a> {
             match images.as_slice() {
                 [only] => format!("{} cannot be shown: {why}.", name(only)),
                 [first, others @ ..] => {
-                    format!("{} and {} cannot be shown: {why}.", name(first), format::count(others.len(), "other source"))
+                    format!(
+                        "{} and {} cannot be shown: {why}.",
+                        name(first),
+                        format::count(others.len(), "other source")
+                    )
                 }
                 [] => String::new(),
             }

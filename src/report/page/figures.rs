@@ -36,7 +36,10 @@ pub(super) fn strips(report: &Report) -> (Vec<Figure>, Vec<Figure>) {
             subtitle: format!("{} {}{unit}", format::arrow(column.better), format::arrow_words(column.better)),
             badge: None,
             svg: plot::strip::chart(report, metric),
-            alt: format!("{}: one dot for each image, source by source. The table beneath has the numbers.", column.label),
+            alt: format!(
+                "{}: one dot for each image, source by source. The table beneath has the numbers.",
+                column.label
+            ),
             table: quartiles(report, metric),
         };
         if column.main { main.push(figure) } else { others.push(figure) }
@@ -59,9 +62,7 @@ fn quartiles(report: &Report, metric: usize) -> Table {
     let digits = Digits::of(report.sources.iter().flat_map(|it| it.cells[metric].values.iter().copied()));
     for source in &report.sources {
         let cell = &source.cells[metric];
-        let number = |it: Option<f64>| {
-            it.map_or_else(|| Cell::absent("–"), |it| Cell::number(digits.number(it), it))
-        };
+        let number = |it: Option<f64>| it.map_or_else(|| Cell::absent("–"), |it| Cell::number(digits.number(it), it));
         let mut row = vec![
             Cell::words(&source.name),
             Cell::number(format::thousands(cell.n as u64), cell.n as f64),

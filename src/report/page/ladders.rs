@@ -58,7 +58,7 @@ fn figure(report: &Report, ladder: &Ladder, metric: usize, y: &plot::Axis) -> Fi
     let (class, _, text) = words_of(result.verdict);
     let label = &report.metrics[metric].label;
     Figure {
-        title: format!("{}, {}", ladder.name, format::parameter(&ladder.parameter)),
+        title: ladder.name.clone(),
         subtitle: evidence(result),
         badge: Some(Badge { class, text }),
         svg: plot::ladder::chart(ladder, result, y),
@@ -78,9 +78,8 @@ fn lines(ladder: &Ladder, result: &LadderResult, label: &str) -> Table {
     let mut table = Table::new(format!("{label} on {}", ladder.name), head);
     let digits = Digits::of(result.lines.iter().flat_map(|it| it.values.iter().copied().flatten()));
     let number = |it: Option<f64>| it.map_or_else(|| Cell::absent("–"), |it| Cell::number(digits.number(it), it));
-    let agreement = |it: Option<f64>| {
-        it.map_or_else(|| Cell::absent("–"), |it| Cell::number(Digits::two().number(it), it))
-    };
+    let agreement =
+        |it: Option<f64>| it.map_or_else(|| Cell::absent("–"), |it| Cell::number(Digits::two().number(it), it));
 
     let mut mean = vec![Cell::words("mean over samples").sorting("").classed("total")];
     mean.extend(result.means.iter().map(|it| number(it.ok())));
@@ -99,7 +98,7 @@ fn verdict_cell(result: &LadderResult) -> Cell {
     let (class, sign, text) = words_of(result.verdict);
     let cell = Cell::words(format!("{sign} {text}")).noting(evidence(result)).classed(class);
     match result.agreement {
-        Ok(it) => cell.sorting(it),
+        Ok(it) => cell.sorting(it.to_string()),
         Err(_) => cell.sorting(""),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::report::format;
 use crate::report::table::{Cell, Table, numbers, words};
-use crate::report::view::Report;
+use crate::report::view::{Gap, Report};
 
 /// Longer lists are cut, and the page says so; `report.json` has them whole.
 const MAX_ROWS: usize = 500;
@@ -36,9 +36,18 @@ pub(super) fn failures(report: &Report) -> (Option<Table>, String) {
 
 /// Scores that are not there.
 pub(super) fn gaps(report: &Report) -> (Option<Table>, String) {
-    let head = vec![words("Metric"), words("Source"), words("Why"), numbers("Images"), words("Samples")];
-    let mut table = Table { class: "wordy", ..Table::new("Scores that are undefined or were not computed", head) };
-    for it in report.gaps.iter().take(MAX_ROWS) {
+    by_reason("Scores that are undefined or were not computed", "Why", &report.gaps, report)
+}
+
+/// Scores of which there is something to be known.
+pub(super) fn remarks(report: &Report) -> (Option<Table>, String) {
+    by_reason("What to know of some scores", "What", &report.remarks, report)
+}
+
+fn by_reason(caption: &str, reason: &str, gaps: &[Gap], report: &Report) -> (Option<Table>, String) {
+    let head = vec![words("Metric"), words("Source"), words(reason), numbers("Images"), words("Samples")];
+    let mut table = Table { class: "wordy", ..Table::new(caption, head) };
+    for it in gaps.iter().take(MAX_ROWS) {
         let shown: Vec<&str> = it.samples.iter().take(4).map(String::as_str).collect();
         let more = if it.samples.len() > shown.len() { ", …" } else { "" };
         table.rows.push(vec![
@@ -49,12 +58,19 @@ pub(super) fn gaps(report: &Report) -> (Option<Table>, String) {
             Cell::words(format!("{}{more}", shown.join(", "))),
         ]);
     }
-    (some(table), cut(report.gaps.len()))
+    (some(table), cut(gaps.len()))
 }
 
 /// What the metrics are.
 pub(super) fn metrics(report: &Report) -> Table {
-    let head = vec![words("Metric"), words("Variant"), numbers("Version"), words("Better"), words("Unit"), words("What it is")];
+    let head = vec![
+        words("Metric"),
+        words("Variant"),
+        numbers("Version"),
+        words("Better"),
+        words("Unit"),
+        words("What it is"),
+    ];
     let mut table = Table { class: "wordy", ..Table::new("Definitions of the metrics", head) };
     for it in &report.metrics {
         let better = it.better.map_or("not known", |_| format::arrow_words(it.better));
@@ -72,7 +88,8 @@ pub(super) fn metrics(report: &Report) -> Table {
 
 /// Every image with its hashes.
 pub(super) fn images(report: &Report) -> (Table, String) {
-    let head = vec![words("Source"), words("Sample"), numbers("Size"), words("Recipe (BLAKE3)"), words("File (BLAKE3)")];
+    let head =
+        vec![words("Source"), words("Sample"), numbers("Size"), words("Recipe (BLAKE3)"), words("File (BLAKE3)")];
     let mut table = Table::new("Images and their hashes", head);
     for it in report.images.iter().take(MAX_ROWS) {
         let n_pixels = it.size.map_or(0.0, |(width, height)| f64::from(width) * f64::from(height));

@@ -4,7 +4,7 @@ use super::figures::Figure;
 use crate::report::format::{self, Digits};
 use crate::report::plot;
 use crate::report::table::{Cell, Table, numbers, words};
-use crate::report::view::{Correlation, How, Report};
+use crate::report::view::{Correlation, How, RelationRow, Report};
 
 /// Points in the table under the chart; all of them are in `report.json`.
 const MAX_POINTS: usize = 300;
@@ -57,7 +57,8 @@ pub(super) fn part(report: &Report) -> Option<Part> {
             coefficient(&row.kendall),
         ]);
     }
-    let legend = relation.rows.iter().filter_map(|it| Some((format!("f{}", it.family? % 8), it.over.clone()))).collect();
+    let legend =
+        relation.rows.iter().filter_map(|it| Some((format!("f{}", it.family? % 8), it.over.clone()))).collect();
     Some(Part {
         title: format!("{} against {}", y.label, format::lower_first(&x.label)),
         figure: Figure {
@@ -70,7 +71,7 @@ pub(super) fn part(report: &Report) -> Option<Part> {
         },
         legend,
         correlations,
-        how: how(relation.rows.iter().map(|it| it.pearson.how).collect()),
+        how: how(&relation.rows),
     })
 }
 
@@ -83,8 +84,9 @@ fn coefficient(it: &Correlation) -> Cell {
     }
 }
 
-fn how(ways: Vec<How>) -> String {
-    let pearson = match (ways.contains(&How::Fisher), ways.contains(&How::Clustered)) {
+fn how(rows: &[RelationRow]) -> String {
+    let is_used = |how| rows.iter().any(|it| it.pearson.how == how);
+    let pearson = match (is_used(How::Fisher), is_used(How::Clustered)) {
         (true, true) => {
             "Pearson's by Fisher's z where each image is of another sample, else, as Spearman's and Kendall's, "
         }

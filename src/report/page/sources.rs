@@ -1,5 +1,7 @@
 //! The table of sources: means with intervals, metric by metric, and set scores beside.
 
+use std::collections::BTreeMap;
+
 use crate::report::format::{self, Digits};
 use crate::report::table::{self, Cell, Head, Table, numbers, words};
 use crate::report::view::{self, Column, Report};
@@ -8,11 +10,17 @@ use crate::report::view::{self, Column, Report};
 pub(super) fn table(report: &Report, main: bool) -> Table {
     let metrics: Vec<(usize, &Column)> = report.metrics.iter().enumerate().filter(|(_, it)| it.main == main).collect();
     let mut head = vec![words("Source"), numbers("n")];
-    head.extend(metrics.iter().map(|(_, it)| metric_head(&it.label, &it.unit, it.better)));
-    if main {
-        head.extend(report.set_scores.iter().map(|it| metric_head(&format!("{}, pooled", it.label), &it.unit, it.better)));
+    for (_, it) in &metrics {
+        head.push(metric_head(&it.label, &it.unit, it.better));
+        head.extend(
+            set_scores(report, it).map(|it| metric_head(&format!("{}, pooled", it.label), &it.unit, it.better)),
+        );
     }
-    let caption = if main { "Mean scores of each source with their intervals" } else { "Mean scores of other variants" };
+    // Scores that only whole sources have.
+    let lone = || report.set_scores.iter().filter(|it| main && report.metrics.iter().all(|metric| metric.id != it.id));
+    head.extend(lone().map(|it| metric_head(&it.label, &it.unit, it.better)));
+    let caption =
+        if main { "Mean scores of each source with their intervals" } else { "Mean scores of other variants" };
     let mut table = Table { class: "sources", ..Table::new(caption, head) };
 
     let digits: Vec<Digits> = metrics.iter().map(|(metric, _)| digits(report, *metric)).collect();
@@ -22,42 +30,58 @@ pub(super) fn table(report: &Report, main: bool) -> Table {
         let name = if let Some(model) = &source.model { name.noting(format!("stands for {model}")) } else { name };
         let name = if has_colours { name.classed(format!("family f{}", source.family % 8)) } else { name };
         let mut row = vec![name, Cell::number(format::thousands(source.n_images as u64), source.n_images as f64)];
-        row.extend(metrics.iter().zip(&digits).map(|((metric, _), digits)| score(&source.cells[*metric], source.n_images, *digits)));
-        if main {
-            row.extend(report.set_scores.iter().map(|it| set_score(&it.cells, source_idx, source.n_images)));
+        for ((metric, column), digits) in metrics.iter().zip(&digits) {
+            row.push(score(&source.cells[*metric], source.n_images, *digits));
+            row.extend(set_scores(report, column).map(|it| set_score(&it.cells, source_idx, source.n_images)));
         }
+        row.extend(lone().map(|it| set_score(&it.cells, source_idx, source.n_images)));
         table.rows.push(row);
     }
     table
 }
 
-/// What the cells leave open: which values are not defined, and why.
+/// The set scores that belong beside a metric.
+fn set_scores<'a>(report: &'a Report, column: &'a Column) -> impl Iterator<Item = &'a view::SetColumn> {
+    report.set_scores.iter().filter(|it| it.id == column.id)
+}
+
+/// What the cells leave open, one sentence for all that is missing for one reason.
 pub(super) fn notes(report: &Report) -> Vec<String> {
-    report
-        .metrics
-        .iter()
-        .enumerate()
-        .filter_map(|(metric, column)| {
-            let mut parts: Vec<String> = Vec::new();
-            let mut whys: Vec<&str> = report.gaps.iter().filter(|it| it.metric == metric).map(|it| &*it.why).collect();
-            whys.sort_unstable();
-            whys.dedup();
-            for why in whys {
-                let gaps = report.gaps.iter().filter(|it| it.metric == metric && it.why == why);
-                let (n, names) = gaps.fold((0, Vec::new()), |(n, mut names), it| {
-                    names.push(report.sources[it.source].name.as_str());
-                    (n + it.samples.len(), names)
-                });
-                let of = match names.len() {
-                    1..=3 => format!(" of {}", format::list(&names)),
-                    n => format!(" of {n} sources"),
-                };
-                parts.push(format!("{}{of} ({why})", format::count(n, "image")));
-            }
-            let label = &column.label;
-            (!parts.is_empty()).then(|| format!("{label} has no value for {}.", format::list(&parts)))
-        })
-        .collect()
+    let mut by_images: BTreeMap<(&str, usize, &[String]), Vec<usize>> = BTreeMap::new();
+    for it in &report.gaps {
+        by_images.entry((&it.why, it.source, &it.samples)).or_default().push(it.metric);
+    }
+    let mut by_metrics: BTreeMap<(Vec<usize>, &str), Missing> = BTreeMap::new();
+    for ((why, source, samples), metrics) in by_images {
+        let missing = by_metrics.entry((metrics, why)).or_default();
+        missing.sources.push(&report.sources[source].name);
+        missing.n_images += samples.len();
+    }
+    by_metrics.iter().map(|((metrics, why), missing)| missing.sentence(metrics, why, report)).collect()
+}
+
+/// Images that lack the same scores for the same reason.
+#[derive(Default)]
+struct Missing<'a> {
+    sources: Vec<&'a str>,
+    n_images: usize,
+}
+
+impl Missing<'_> {
+    fn sentence(&self, metrics: &[usize], why: &str, report: &Report) -> String {
+        let labels: Vec<&str> = metrics.iter().map(|it| &*report.metrics[*it].label).collect();
+        let who = match labels.as_slice() {
+            labels if labels.len() == report.metrics.len() => "No metric has a value".to_owned(),
+            [only] => format!("{only} has no value"),
+            labels if labels.len() <= 4 => format!("{} have no value", format::list(labels)),
+            labels => format!("{} metrics have no value", labels.len()),
+        };
+        let sources = match self.sources.len() {
+            ..=3 => format::list(&self.sources),
+            n => format!("{n} sources"),
+        };
+        format!("{who} for {} of {sources}: {why}.", format::count(self.n_images, "image"))
+    }
 }
 
 fn metric_head(label: &str, unit: &str, better: Option<crate::metrics::Better>) -> Head {
@@ -80,7 +104,7 @@ fn score(cell: &view::Cell, n_images: usize, digits: Digits) -> table::Cell {
     };
     let mut note = cell.interval.map(|it| digits.interval(&it)).unwrap_or_default();
     if cell.n != n_images {
-        note = format!("{note} n {}", cell.n).trim_start().to_owned();
+        note = format!("{note}\nn {}", cell.n).trim_start().to_owned();
     }
     Cell::number(digits.number(mean), mean).noting(note)
 }

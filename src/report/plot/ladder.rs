@@ -6,7 +6,7 @@ use crate::report::view::{Ladder, LadderResult, Report, Verdict};
 
 const WIDTH: f64 = 256.0;
 const HEIGHT: f64 = 158.0;
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 48.0;
 const RIGHT: f64 = 10.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 24.0;
@@ -31,19 +31,20 @@ pub(in crate::report) fn chart(ladder: &Ladder, result: &LadderResult, y: &Axis)
         svg.line("grid", (LEFT, at), (WIDTH - RIGHT, at));
         svg.text("tick end", (LEFT - 6.0, at + 3.5), &label);
     }
+    svg.text("tick end", (LEFT - 6.0, HEIGHT - 7.0), format::parameter(&ladder.parameter));
     for (rung, it) in ladder.rungs.iter().enumerate() {
         svg.text("tick mid", (x(rung), HEIGHT - 7.0), &format::level(it.level));
     }
 
     for line in result.lines.iter().take(MAX_THREADS) {
-        svg.path("thread", &points(line.values.iter().copied(), &x, y));
+        svg.path("thread", &points(line.values.iter().copied(), x, y));
     }
     let class = match result.verdict {
         Verdict::Right => "right",
         Verdict::Wrong => "wrong",
         Verdict::Unclear | Verdict::Undefined => "unclear",
     };
-    let means = points(result.means.iter().map(|it| it.ok()), &x, y);
+    let means = points(result.means.iter().map(|it| it.ok()), x, y);
     svg.path(&format!("mean {class}"), &means);
     svg.dots(&format!("mark {class}"), means);
     svg

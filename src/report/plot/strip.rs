@@ -5,7 +5,7 @@ use crate::report::view::Report;
 
 const WIDTH: f64 = 344.0;
 const SIDE: f64 = 8.0;
-const ROW: f64 = 30.0;
+const ROW: f64 = 36.0;
 const BOTTOM: f64 = 24.0;
 const MAX_NAME: usize = 52;
 /// More dots than this in one chart would be a bar, and heavy.
@@ -30,13 +30,16 @@ pub(in crate::report) fn chart(report: &Report, metric: usize) -> Svg {
     }
     for (idx, source) in rows.into_iter().enumerate() {
         let cell = &source.cells[metric];
-        let (top, y) = (ROW * idx as f64, ROW * idx as f64 + 20.0);
-        svg.text("name", (SIDE - 6.0, top + 10.0), &shortened(&source.name));
+        let (top, y) = (ROW * idx as f64, ROW * idx as f64 + 22.0);
+        svg.text("name", (SIDE - 6.0, top + 11.0), &shortened(&source.name));
         if let Some([low, middle, high]) = cell.quartiles.filter(|_| cell.n > 3) {
             svg.rect("box", (x.at(low), y - 5.0), (x.at(high), y + 5.0));
             svg.line("median", (x.at(middle), y - 5.0), (x.at(middle), y + 5.0));
         }
-        svg.dots(&format!("small f{}", source.family % 8), cell.values.iter().step_by(thinning(report)).map(|it| (x.at(*it), y)));
+        svg.dots(
+            &format!("small f{}", source.family % 8),
+            cell.values.iter().step_by(thinning(report)).map(|it| (x.at(*it), y)),
+        );
         if let Some(interval) = cell.interval {
             svg.line("whisker", (x.at(interval.low), y + 7.0), (x.at(interval.high), y + 7.0));
         }
