@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rayon::prelude::*;
 
 use self::detail::Place;
 use self::shelf::Shelf;
@@ -19,6 +20,8 @@ use crate::store::findings::Findings;
 /// JPEG quality of details: high enough that what is seen is the picture's damage, not ours.
 const DETAIL_QUALITY: u8 = 90;
 const WHOLE_QUALITY: u8 = 80;
+/// Samples whose pictures are made at the same time.
+const AT_ONCE: usize = 2;
 /// A preview that is larger than this is made anew, smaller.
 const MAX_PREVIEW_BYTES: usize = 64 * 1024;
 
@@ -87,22 +90,27 @@ impl Shown {
 /// The pictures of the first samples, as many as `options` and `n_bytes` allow.
 pub(super) fn gallery(report: &Report, findings: &Findings, options: &Options, n_bytes: usize) -> Gallery {
     let mut gallery = Gallery::default();
-    let (mut n_left, mut n_tried) = (n_bytes, 0);
-    for sample in report.samples.iter().take(options.max_samples) {
-        n_tried += 1;
-        let shown = show(sample, report, findings, options);
-        let n_needed = shown.n_bytes();
-        if n_needed > n_left {
-            n_tried -= 1;
+    let (mut n_left, mut is_full) = (n_bytes, false);
+    let samples = &report.samples[..report.samples.len().min(options.max_samples)];
+    // Few at a time: each holds a whole photograph and its copies in memory.
+    for some in samples.chunks(AT_ONCE) {
+        let shown: Vec<Shown> = some.par_iter().map(|it| show(it, report, findings, options)).collect();
+        for it in shown {
+            is_full |= it.n_bytes() > n_left;
+            if !is_full {
+                n_left -= it.n_bytes();
+                gallery.samples.push(it);
+            }
+        }
+        if is_full {
             break;
         }
-        n_left -= n_needed;
-        gallery.samples.push(shown);
     }
-    let n_without = report.samples.len() - n_tried;
+    let n_shown = gallery.samples.len();
+    let n_without = report.samples.len() - n_shown;
     if n_without > 0 {
-        let why = if n_tried < options.max_samples { "the page would grow too large" } else { "the gallery's limit" };
-        let names: Vec<&str> = report.samples[n_tried..].iter().take(8).map(|it| it.name.as_str()).collect();
+        let why = if is_full { "the page would grow too large" } else { "the gallery's limit" };
+        let names: Vec<&str> = report.samples[n_shown..].iter().take(8).map(|it| it.name.as_str()).collect();
         let more =
             if n_without > names.len() { format!(" and {} more", n_without - names.len()) } else { String::new() };
         gallery.notes.push(format!("Not shown ({why}): {}{more}.", names.join(", ")));

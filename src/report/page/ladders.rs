@@ -16,17 +16,16 @@ pub(in crate::report) struct Block {
     pub(in crate::report) figures: Vec<Figure>,
 }
 
-/// Metrics down, ladders across.
-pub(super) fn verdicts(report: &Report) -> Option<Table> {
-    if report.ladders.is_empty() {
+/// Metrics down, ladders across: the main metrics, or the other variants.
+pub(super) fn verdicts(report: &Report, main: bool) -> Option<Table> {
+    if report.ladders.is_empty() || report.metrics.iter().all(|it| it.main != main) {
         return None;
     }
     let mut head = vec![words("Metric")];
     head.extend(report.ladders.iter().map(|it| words(&it.name)));
     let mut table = Table { class: "verdicts", ..Table::new("Does each metric order each ladder rightly", head) };
-    for (metric, column) in report.metrics.iter().enumerate() {
-        let name = Cell::words(&column.label).sorting(format!("{metric:06}"));
-        let mut row = vec![name.classed(if column.main { "" } else { "variant" })];
+    for (metric, column) in report.metrics.iter().enumerate().filter(|(_, it)| it.main == main) {
+        let mut row = vec![Cell::words(&column.label).sorting(format!("{metric:06}"))];
         row.extend(report.ladders.iter().map(|it| verdict_cell(&it.results[metric])));
         table.rows.push(row);
     }

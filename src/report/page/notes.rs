@@ -1,5 +1,7 @@
 //! The tables at the end: what failed, what was not computed, what the metrics are and which images they saw.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::report::format;
 use crate::report::table::{Cell, Table, numbers, words};
 use crate::report::view::{Gap, Report};
@@ -45,20 +47,33 @@ pub(super) fn remarks(report: &Report) -> (Option<Table>, String) {
 }
 
 fn by_reason(caption: &str, reason: &str, gaps: &[Gap], report: &Report) -> (Option<Table>, String) {
-    let head = vec![words("Metric"), words("Source"), words(reason), numbers("Images"), words("Samples")];
+    let head = vec![words("Metric"), words(reason), words("Sources"), numbers("Images"), words("Samples")];
     let mut table = Table { class: "wordy", ..Table::new(caption, head) };
-    for it in gaps.iter().take(MAX_ROWS) {
-        let shown: Vec<&str> = it.samples.iter().take(4).map(String::as_str).collect();
-        let more = if it.samples.len() > shown.len() { ", …" } else { "" };
+    let mut rows: BTreeMap<(usize, &str), Vec<&Gap>> = BTreeMap::new();
+    for it in gaps {
+        rows.entry((it.metric, &it.why)).or_default().push(it);
+    }
+    for ((metric, why), gaps) in rows.iter().take(MAX_ROWS) {
+        let n_images: usize = gaps.iter().map(|it| it.samples.len()).sum();
+        let sources = gaps.iter().map(|it| report.sources[it.source].name.as_str());
+        let samples: BTreeSet<&str> = gaps.iter().flat_map(|it| &it.samples).map(String::as_str).collect();
         table.rows.push(vec![
-            Cell::words(&report.metrics[it.metric].label),
-            Cell::words(&report.sources[it.source].name),
-            Cell::words(&it.why),
-            Cell::number(format::thousands(it.samples.len() as u64), it.samples.len() as f64),
-            Cell::words(format!("{}{more}", shown.join(", "))),
+            Cell::words(&report.metrics[*metric].label),
+            Cell::words(*why),
+            Cell::words(few(sources, gaps.len())),
+            Cell::number(format::thousands(n_images as u64), n_images as f64),
+            Cell::words(few(samples.iter().copied(), samples.len())),
         ]);
     }
-    (some(table), cut(gaps.len()))
+    let note = cut(rows.len());
+    (some(table), note)
+}
+
+/// The first of `n` names, and how many more there are.
+fn few<'a>(names: impl Iterator<Item = &'a str>, n: usize) -> String {
+    const SHOWN: usize = 4;
+    let first = names.take(SHOWN).collect::<Vec<_>>().join(", ");
+    if n > SHOWN { format!("{first} and {} more", n - SHOWN) } else { first }
 }
 
 /// What the metrics are.

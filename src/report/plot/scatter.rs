@@ -1,5 +1,6 @@
 //! Two metrics against each other: a dot for each image, coloured by family.
 
+use super::strip::thinning;
 use super::{Axis, Svg};
 use crate::report::view::{Relation, Report};
 
@@ -26,7 +27,8 @@ pub(in crate::report) fn chart(report: &Report, relation: &Relation) -> Svg {
     let n_families = report.sources.iter().map(|it| it.family + 1).max().unwrap_or(0);
     for family in 0..n_families {
         let of_family = relation.points.iter().filter(|it| report.sources[it.source].family == family);
-        svg.dots(&format!("big f{}", family % 8), of_family.map(|it| (x.at(it.x), y.at(it.y))));
+        let some_of_family = of_family.step_by(thinning(report));
+        svg.dots(&format!("big f{}", family % 8), some_of_family.map(|it| (x.at(it.x), y.at(it.y))));
     }
     svg.text("axis end", (WIDTH - RIGHT, HEIGHT - 6.0), &format!("{} →", report.metrics[relation.x].label));
     svg.text("axis start", (2.0, 12.0), &format!("↑ {}", report.metrics[relation.y].label));
