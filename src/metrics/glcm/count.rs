@@ -9,7 +9,7 @@
 mod meet;
 mod walk;
 
-use meet::{Extent, PLANE_ROWS, Plane, Tries, fill, meet};
+use meet::{PLANE_ROWS, Plane, Tries, fill, meet, n_pixels};
 use walk::{Neighbours, walk};
 
 /// Side of a patch in pixels.
@@ -102,9 +102,12 @@ fn count<S: Sink>(counter: &mut Counter, patch: &Patch, sink: &mut S) {
     let neighbours = Neighbours::of(patch, low);
     let mut tries = Tries::default();
     for i in 0..n_levels {
-        let Some(extent) = Extent::of(&planes[i]) else { continue };
-        if tries.favour_planes(&extent) {
-            meet(planes, i, &extent, &mut counter.cells, &mut tries);
+        let n_pixels = n_pixels(&planes[i]);
+        if n_pixels == 0 {
+            continue;
+        }
+        if tries.favour_meeting(n_pixels) {
+            meet(planes, i, &mut counter.cells, &mut tries);
         } else {
             walk(&planes[i], &neighbours, &mut counter.cells);
         }
