@@ -1,7 +1,8 @@
 //! Resampling with Pillow's filters, in Pillow's order: rows first, then columns, 8 bits in between.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::Rgb;
 
@@ -35,10 +36,13 @@ fn one_side(image: &Rgb, width: u32, height: u32, filter: FilterType) -> Rgb {
     if (width, height) == (image.width, image.height) {
         return image.clone();
     }
-    let from = ImageRef::new(image.width, image.height, &image.pixels, PixelType::U8x3)
+    // Typed images: the untyped ones compile the convolutions of every pixel type there is.
+    let from = TypedImageRef::<U8x3>::from_buffer(image.width, image.height, &image.pixels)
         .expect("an Rgb holds three bytes a pixel");
-    let mut to = Image::new(width, height, PixelType::U8x3);
+    let mut to = Rgb::new(width, height);
+    let mut into =
+        TypedImage::<U8x3>::from_buffer(width, height, &mut to.pixels).expect("an Rgb holds three bytes a pixel");
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-    Resizer::new().resize(&from, &mut to, &options).expect("both are of the same pixel type");
-    Rgb { width, height, pixels: to.into_vec() }
+    Resizer::new().resize_typed(&from, &mut into, &options).expect("the whole image is resized");
+    to
 }
