@@ -200,15 +200,19 @@ fn edges(plan: &Plan, ids: &Ids, live: &HashMap<i64, bool>) -> Edges {
 }
 
 async fn copy_keys(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids) -> anyhow::Result<()> {
-    let mut text = String::new();
-    for (idx, job) in plan.jobs.iter().enumerate().filter(|(idx, _)| ids.is_new[*idx]) {
-        writeln!(text, "\\\\x{}\t{}", job.key, ids.of[idx])?;
+    // In the order of the index: neighbours go to the same page.
+    let mut keys: Vec<(Hash, i64)> =
+        plan.jobs.iter().enumerate().filter(|(idx, _)| ids.is_new[*idx]).map(|(idx, job)| (job.key, ids.of[idx])).collect();
+    keys.sort_unstable();
+    let mut text = String::with_capacity(90 * keys.len());
+    for (key, id) in keys {
+        writeln!(text, "\\\\x{key}\t{id}")?;
     }
     copy(tx, "copy job_key (key, job_id) from stdin", &text).await
 }
 
 async fn copy_jobs(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids, n_blockers: &HashMap<i64, i32>) -> anyhow::Result<()> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(900 * plan.jobs.len());
     for (idx, job) in plan.jobs.iter().enumerate().filter(|(idx, _)| ids.is_new[*idx]) {
         let n = n_blockers.get(&ids.of[idx]).copied().unwrap_or(0);
         let state = if n > 0 { "waiting" } else { "ready" };

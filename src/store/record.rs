@@ -18,27 +18,35 @@ use crate::queue::submit::{copy, escape};
 /// # Errors
 /// Postgres is out of reach.
 pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<()> {
-    for (idx, source) in plan.sources.iter().enumerate().map(|(idx, it)| (idx_of(idx), it)) {
+    let mut text = String::new();
+    for (idx, source) in plan.sources.iter().enumerate() {
+        write!(text, "{sweep}\t{idx}\t")?;
+        escape(&source.name, &mut text);
+        text.push('\t');
         let rung = source.rung.as_ref();
-        sqlx::query!(
-            "insert into source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            sweep,
-            idx,
-            source.name,
-            source.model,
-            rung.map(|it| it.ladder.as_str()),
-            rung.map(|it| it.of.as_str()),
-            rung.map(|it| it.kind.as_str()),
-            rung.map(|it| it.parameter.as_str()),
-            rung.map(|it| it.level),
-            rung.map(|it| it.severity),
-            source.set.map(|job| set_key(&plan.jobs[job].task).0.to_vec()),
-        )
-        .execute(&mut **tx)
-        .await
-        .with_context(|| format!("write the source `{}`", source.name))?;
+        let words = [rung.map(|it| &it.ladder), rung.map(|it| &it.of), rung.map(|it| &it.kind), rung.map(|it| &it.parameter)];
+        for word in std::iter::once(source.model.as_ref()).chain(words) {
+            match word {
+                Some(word) => escape(word, &mut text),
+                None => text.push_str("\\N"),
+            }
+            text.push('\t');
+        }
+        match rung {
+            Some(rung) => write!(text, "{}\t{}\t", rung.level, rung.severity)?,
+            None => text.push_str("\\N\t\\N\t"),
+        }
+        match source.set {
+            Some(job) => writeln!(text, "\\\\x{}", set_key(&plan.jobs[job].task))?,
+            None => text.push_str("\\N\n"),
+        }
     }
+    copy(
+        tx,
+        "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key) from stdin",
+        &text,
+    )
+    .await?;
     let mut text = String::new();
     for (idx, cell) in plan.cells.iter().enumerate() {
         write!(text, "{sweep}\t{idx}\t{}\t", cell.source)?;
@@ -50,10 +58,6 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
         }
     }
     copy(tx, "copy cell (sweep_id, idx, source_idx, sample, picture, reference) from stdin", &text).await
-}
-
-fn idx_of(idx: usize) -> i32 {
-    i32::try_from(idx).expect("a sweep has fewer than 2^31 sources")
 }
 
 fn set_key(task: &Task) -> Hash {
