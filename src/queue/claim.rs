@@ -81,7 +81,7 @@ pub async fn claim(
         Ok(Claimed {
             id: JobId(row.id),
             lease: Lease(row.lease),
-            task: row.task.0,
+            task: serde_json::from_str(&row.task).with_context(|| format!("understand the task of job {}", row.id))?,
             affinity: row.affinity.map(Hash::try_from).transpose()?,
             limit: Duration::from_secs(u64::try_from(row.limit_s).unwrap_or_default()),
         })
