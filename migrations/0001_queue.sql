@@ -55,7 +55,7 @@ create table job (
     max_attempts int not null default 3,
     limit_s int not null,
     subject bytea,
-    affinity bytea,
+    affinity bigint,
     megapixels real not null default 0,
     task text not null,
     lease bigint,
@@ -82,7 +82,7 @@ comment on column job.n_blockers is 'Parents that have not ended yet.';
 comment on column job.limit_s is 'An attempt that takes longer than this many seconds is ended.';
 comment on column job.subject is 'The picture that it is about: cell.picture.';
 comment on column job.task is 'JSON, as text: the worker that claims it parses it. job_history has it as jsonb.';
-comment on column job.affinity is 'What a slot should have loaded already, if it can be helped.';
+comment on column job.affinity is 'What a slot should have loaded already, if it can be helped: the first 8 bytes of a hash.';
 comment on column job.lease is 'The right to write its result; a write that names another lease changes nothing.';
 create index job_claim on job (lane, priority desc, run_at, id) where state = 'ready' and not held;
 create index job_claim_loaded on job (lane, affinity, priority desc, run_at, id) where state = 'ready' and not held;
@@ -99,7 +99,7 @@ create table job_history (
     max_attempts int not null,
     limit_s int not null,
     subject bytea,
-    affinity bytea,
+    affinity bigint,
     megapixels real not null,
     task jsonb not null,
     error text,
