@@ -37,7 +37,7 @@ create sequence lease_seq;
 
 create table job_key (
     key bytea primary key check (length(key) = 32),
-    job_id bigint not null unique
+    job_id bigint not null
 );
 comment on table job_key is 'Equal work has an equal key and is one job, for ever: keys outlive the partitions of job_history.';
 

@@ -4,7 +4,7 @@ mod bench;
 mod cancel;
 mod dataset;
 mod db;
-pub mod enqueue;
+mod enqueue;
 mod jobs;
 mod lines;
 mod logs;

@@ -1,5 +1,6 @@
 //! The queue: the only writer of jobs. Every function leaves the tables consistent or unchanged.
 
+pub mod bulk;
 pub mod claim;
 pub mod control;
 pub mod look;

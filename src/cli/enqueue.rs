@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::lines::{say, say_json};
 use super::Outcome;
+use super::lines::{say, say_json};
 use crate::config::Config;
 use crate::database;
 use crate::job::task::{MetricId, Task};

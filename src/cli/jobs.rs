@@ -1,7 +1,7 @@
 //! `jobctl jobs`: a list of jobs.
 
-use super::lines::{plain, say, say_json, table};
 use super::Outcome;
+use super::lines::{plain, say, say_json, table};
 use crate::config::Config;
 use crate::database;
 use crate::job::State;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::lines::{plain, say, say_json};
 use super::Outcome;
+use super::lines::{plain, say, say_json};
 use crate::config::Config;
 use crate::database;
 use crate::job::JobId;

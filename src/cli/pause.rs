@@ -1,7 +1,7 @@
 //! `jobctl pause` and `jobctl resume`: whether more of a sweep's jobs may start.
 
-use super::lines::say;
 use super::Outcome;
+use super::lines::say;
 use crate::config::Config;
 use crate::database;
 use crate::queue::{control, look};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use sqlx::PgPool;
 
-use super::lines::{say, say_json};
 use super::Outcome;
+use super::lines::{say, say_json};
 use crate::config::Config;
 use crate::database;
 use crate::queue::look;

@@ -1,7 +1,7 @@
 //! `jobctl retry`: gives ended jobs another chance.
 
-use super::lines::{say, say_json};
 use super::Outcome;
+use super::lines::{say, say_json};
 use crate::config::Config;
 use crate::database;
 use crate::queue::control;

@@ -1,7 +1,7 @@
 //! `jobctl show`: everything known of one job.
 
-use super::lines::{plain, say, say_json, table};
 use super::Outcome;
+use super::lines::{plain, say, say_json, table};
 use crate::config::Config;
 use crate::database;
 use crate::job::JobId;

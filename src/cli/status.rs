@@ -1,7 +1,7 @@
 //! `jobctl status`: sweeps with their jobs by state, and the workers that live.
 
-use super::lines::{plain, say, say_json, table};
 use super::Outcome;
+use super::lines::{plain, say, say_json, table};
 use crate::config::Config;
 use crate::database;
 use crate::job::State;

@@ -20,7 +20,6 @@ pub struct Made {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Scored {
     /// Which metric.
-    #[serde(flatten)]
     pub metric: MetricId,
     /// Whether it compared the image with the reference.
     pub with_reference: bool,
@@ -36,7 +35,6 @@ pub struct Scored {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SetScored {
     /// Which metric.
-    #[serde(flatten)]
     pub metric: MetricId,
     /// The value, or none where it is undefined.
     pub value: Option<f64>,

@@ -1,7 +1,10 @@
 //! What a job is asked to do: one plain struct per kind of task, and the picture that a task speaks of.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::Hash;
@@ -59,7 +62,8 @@ pub enum Step {
 }
 
 /// A metric, one of its variants, and the version of its definition.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+/// In tasks and tables it is written `glcm_score:authors@1`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MetricId {
     /// Such as `glcm_score`.
     pub metric: String,
@@ -67,6 +71,35 @@ pub struct MetricId {
     pub variant: String,
     /// Rises whenever the definition changes, so that corrected scores are computed again.
     pub version: u32,
+}
+
+impl fmt::Display for MetricId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}@{}", self.metric, self.variant, self.version)
+    }
+}
+
+impl FromStr for MetricId {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let parts = text.split_once(':').and_then(|(metric, rest)| Some((metric, rest.split_once('@')?)));
+        let (metric, (variant, version)) =
+            parts.with_context(|| format!("`{text}` is not of the form metric:variant@version"))?;
+        Ok(Self { metric: metric.to_owned(), variant: variant.to_owned(), version: version.parse()? })
+    }
+}
+
+impl Serialize for MetricId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MetricId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// Scores one picture.

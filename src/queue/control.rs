@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use super::Tx;
 use super::settle::end;
 use super::wake::{Call, notify};
-use crate::job::{JobId, State};
+use crate::job::State;
 
 /// How many jobs a cancellation ended at once, and how many it asked their workers to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
@@ -241,16 +241,4 @@ pub(super) async fn hold(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<()> {
     .await
     .context("hold or free the jobs")?;
     Ok(())
-}
-
-/// The id of a job that exists.
-///
-/// # Errors
-/// There is no such job, or Postgres is out of reach.
-pub async fn known_job(tx: &mut Tx<'_>, job: JobId) -> anyhow::Result<i64> {
-    sqlx::query_scalar!("select job_id from job_key where job_id = $1", job.0)
-        .fetch_optional(&mut **tx)
-        .await
-        .context("find the job")?
-        .with_context(|| format!("there is no job {job}"))
 }

@@ -320,7 +320,7 @@ pub async fn log(pool: &PgPool, id: JobId, after: (i64, i32)) -> anyhow::Result<
 /// There is no such job, or Postgres is out of reach.
 pub async fn has_ended(pool: &PgPool, id: JobId) -> anyhow::Result<bool> {
     let known = sqlx::query!(
-        "select exists (select from job_key where job_id = $1) as \"known!\", exists (select from job where id = $1) as \"lives!\"",
+        "select exists (select from every_job where id = $1) as \"known!\", exists (select from job where id = $1) as \"lives!\"",
         id.0
     )
     .fetch_one(pool)

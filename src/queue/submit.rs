@@ -7,11 +7,12 @@ use anyhow::Context;
 use sqlx::types::Json;
 
 use super::Tx;
+use super::bulk::{copy, escape};
 use super::control::{hold, revive_sweep};
 use super::wake::{Call, notify};
 use crate::job::Hash;
 use crate::job::task::MetricId;
-use crate::plan::{EdgeKind, Plan};
+use crate::plan::{EdgeKind, Job, Plan};
 
 /// The only lane there is yet: jobs that need no device.
 pub const LANE_CPU: i16 = 0;
@@ -200,63 +201,60 @@ fn edges(plan: &Plan, ids: &Ids, live: &HashMap<i64, bool>) -> Edges {
 }
 
 async fn copy_keys(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids) -> anyhow::Result<()> {
-    let mut text = String::new();
-    for (idx, job) in plan.jobs.iter().enumerate().filter(|(idx, _)| ids.is_new[*idx]) {
-        writeln!(text, "\\\\x{}\t{}", job.key, ids.of[idx])?;
-    }
-    copy(tx, "copy job_key (key, job_id) from stdin", &text).await
+    // In the order of the index: neighbours go to the same page.
+    let mut keys: Vec<(Hash, i64)> = new_jobs(plan, ids).map(|(job, id)| (job.key, id)).collect();
+    keys.sort_unstable();
+    copy(tx, "copy job_key (key, job_id) from stdin", keys, |text, (key, id)| {
+        writeln!(text, "\\\\x{key}\t{id}")?;
+        Ok(())
+    })
+    .await
 }
 
 async fn copy_jobs(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids, n_blockers: &HashMap<i64, i32>) -> anyhow::Result<()> {
-    let mut text = String::new();
-    for (idx, job) in plan.jobs.iter().enumerate().filter(|(idx, _)| ids.is_new[*idx]) {
-        let n = n_blockers.get(&ids.of[idx]).copied().unwrap_or(0);
-        let state = if n > 0 { "waiting" } else { "ready" };
-        write!(
-            text,
-            "{}\t\\\\x{}\t{}\t{LANE_CPU}\t{}\t{state}\t{n}\t{}\t",
-            ids.of[idx],
-            job.key,
-            job.task.kind(),
-            plan.priority,
-            job.task.limit().as_secs()
-        )?;
-        for hash in [job.subject, job.affinity] {
-            match hash {
-                Some(hash) => write!(text, "\\\\x{hash}\t")?,
-                None => text.push_str("\\N\t"),
-            }
-        }
-        write!(text, "{}\t", job.megapixels)?;
-        escape(&serde_json::to_string(&job.task)?, &mut text);
-        text.push('\n');
-    }
     copy(
         tx,
         "copy job (id, key, kind, lane, priority, state, n_blockers, limit_s, subject, affinity, megapixels, task) from stdin",
-        &text,
+        new_jobs(plan, ids),
+        |text, (job, id)| {
+            let n = n_blockers.get(&id).copied().unwrap_or(0);
+            let state = if n > 0 { "waiting" } else { "ready" };
+            let (kind, limit_s) = (job.task.kind(), job.task.limit().as_secs());
+            write!(text, "{id}\t\\\\x{}\t{kind}\t{LANE_CPU}\t{}\t{state}\t{n}\t{limit_s}\t", job.key, plan.priority)?;
+            for hash in [job.subject, job.affinity] {
+                match hash {
+                    Some(hash) => write!(text, "\\\\x{hash}\t")?,
+                    None => text.push_str("\\N\t"),
+                }
+            }
+            write!(text, "{}\t", job.megapixels)?;
+            escape(&serde_json::to_string(&job.task)?, text);
+            text.push('\n');
+            Ok(())
+        },
     )
     .await
 }
 
+fn new_jobs<'a>(plan: &'a Plan, ids: &'a Ids) -> impl Iterator<Item = (&'a Job, i64)> {
+    let jobs = plan.jobs.iter().zip(&ids.of).zip(&ids.is_new);
+    jobs.filter(|(_, is_new)| **is_new).map(|((job, id), _)| (job, *id))
+}
+
 async fn copy_edges(tx: &mut Tx<'_>, rows: &[(i64, i64, bool)]) -> anyhow::Result<()> {
-    let mut text = String::new();
-    for (parent, child, needs) in rows {
+    copy(tx, "copy job_edge (parent, child, needs) from stdin", rows, |text, (parent, child, needs)| {
         writeln!(text, "{parent}\t{child}\t{needs}")?;
-    }
-    // An edge of a shared job may be there already.
-    if rows.is_empty() {
-        return Ok(());
-    }
-    copy(tx, "copy job_edge (parent, child, needs) from stdin", &text).await
+        Ok(())
+    })
+    .await
 }
 
 async fn copy_membership(tx: &mut Tx<'_>, sweep: i32, jobs: &[i64]) -> anyhow::Result<()> {
-    let mut text = String::new();
-    for job in jobs {
+    copy(tx, "copy sweep_job (sweep_id, job_id) from stdin", jobs, |text, job| {
         writeln!(text, "{sweep}\t{job}")?;
-    }
-    copy(tx, "copy sweep_job (sweep_id, job_id) from stdin", &text).await
+        Ok(())
+    })
+    .await
 }
 
 async fn block_live_children(tx: &mut Tx<'_>, n_of: &BTreeMap<i64, i32>) -> anyhow::Result<()> {
@@ -294,30 +292,4 @@ async fn share(tx: &mut Tx<'_>, priority: i16, known: &[i64]) -> anyhow::Result<
         .await
         .context("find cancelled jobs")?;
     if cancelled.is_empty() { Ok(0) } else { super::control::retry(tx, &cancelled).await }
-}
-
-/// Appends `value` as COPY's text format wants it.
-pub(crate) fn escape(value: &str, text: &mut String) {
-    for character in value.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '\t' => text.push_str("\\t"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            // Postgres's text holds no NUL.
-            '\0' => text.push('\u{fffd}'),
-            other => text.push(other),
-        }
-    }
-}
-
-/// Sends rows in COPY's text format.
-pub(crate) async fn copy(tx: &mut Tx<'_>, statement: &'static str, text: &str) -> anyhow::Result<()> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    let mut sink = tx.copy_in_raw(statement).await.with_context(|| statement.to_owned())?;
-    sink.send(text.as_bytes()).await.with_context(|| statement.to_owned())?;
-    sink.finish().await.with_context(|| statement.to_owned())?;
-    Ok(())
 }

@@ -11,49 +11,51 @@ use crate::job::task::{Evaluate, MetricId, Picture, Pool, Task};
 use crate::job::{Hash, JobId};
 use crate::plan::Plan;
 use crate::queue::Tx;
-use crate::queue::submit::{copy, escape};
+use crate::queue::bulk::{copy, escape};
 
 /// Writes what a sweep compares: its sources and cells. `plan` is the whole plan, nothing taken out of it.
 ///
 /// # Errors
 /// Postgres is out of reach.
 pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<()> {
-    for (idx, source) in plan.sources.iter().enumerate().map(|(idx, it)| (idx_of(idx), it)) {
+    let columns = "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key) from stdin";
+    copy(tx, columns, plan.sources.iter().enumerate(), |text, (idx, source)| {
+        write!(text, "{sweep}\t{idx}\t")?;
+        escape(&source.name, text);
+        text.push('\t');
         let rung = source.rung.as_ref();
-        sqlx::query!(
-            "insert into source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            sweep,
-            idx,
-            source.name,
-            source.model,
-            rung.map(|it| it.ladder.as_str()),
-            rung.map(|it| it.of.as_str()),
-            rung.map(|it| it.kind.as_str()),
-            rung.map(|it| it.parameter.as_str()),
-            rung.map(|it| it.level),
-            rung.map(|it| it.severity),
-            source.set.map(|job| set_key(&plan.jobs[job].task).0.to_vec()),
-        )
-        .execute(&mut **tx)
-        .await
-        .with_context(|| format!("write the source `{}`", source.name))?;
-    }
-    let mut text = String::new();
-    for (idx, cell) in plan.cells.iter().enumerate() {
+        let words =
+            [rung.map(|it| &it.ladder), rung.map(|it| &it.of), rung.map(|it| &it.kind), rung.map(|it| &it.parameter)];
+        for word in std::iter::once(source.model.as_ref()).chain(words) {
+            match word {
+                Some(word) => escape(word, text),
+                None => text.push_str("\\N"),
+            }
+            text.push('\t');
+        }
+        match rung {
+            Some(rung) => write!(text, "{}\t{}\t", rung.level, rung.severity)?,
+            None => text.push_str("\\N\t\\N\t"),
+        }
+        match source.set {
+            Some(job) => writeln!(text, "\\\\x{}", set_key(&plan.jobs[job].task))?,
+            None => text.push_str("\\N\n"),
+        }
+        Ok(())
+    })
+    .await?;
+    let columns = "copy cell (sweep_id, idx, source_idx, sample, picture, reference) from stdin";
+    copy(tx, columns, plan.cells.iter().enumerate(), |text, (idx, cell)| {
         write!(text, "{sweep}\t{idx}\t{}\t", cell.source)?;
-        escape(&cell.sample, &mut text);
+        escape(&cell.sample, text);
         write!(text, "\t\\\\x{}\t", cell.key)?;
         match cell.job.and_then(|job| plan.jobs[job].reference) {
             Some(reference) => writeln!(text, "\\\\x{reference}")?,
             None => text.push_str("\\\\x\n"),
         }
-    }
-    copy(tx, "copy cell (sweep_id, idx, source_idx, sample, picture, reference) from stdin", &text).await
-}
-
-fn idx_of(idx: usize) -> i32 {
-    i32::try_from(idx).expect("a sweep has fewer than 2^31 sources")
+        Ok(())
+    })
+    .await
 }
 
 fn set_key(task: &Task) -> Hash {
