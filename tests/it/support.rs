@@ -3,6 +3,12 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub mod database;
+pub mod graph;
+pub mod pictures;
+pub mod process;
 
 /// The checkout.
 pub fn root() -> &'static Path {
@@ -46,4 +52,16 @@ pub fn photo_files() -> Vec<PathBuf> {
     files.sort();
     assert_eq!(files.len(), 14);
     files
+}
+
+/// Waits until `condition` holds, looking every 20 ms.
+///
+/// # Panics
+/// When it does not hold within `limit`; `what` says what was waited for.
+pub async fn wait_until(what: &str, limit: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
