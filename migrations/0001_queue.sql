@@ -55,9 +55,9 @@ create table job (
     max_attempts int not null default 3,
     limit_s int not null,
     subject bytea,
-    affinity bytea,
+    affinity bigint,
     megapixels real not null default 0,
-    task jsonb not null,
+    task text not null,
     lease bigint,
     worker_id uuid references worker,
     slot text,
@@ -81,7 +81,8 @@ comment on column job.held is 'Every sweep that wants it is paused.';
 comment on column job.n_blockers is 'Parents that have not ended yet.';
 comment on column job.limit_s is 'An attempt that takes longer than this many seconds is ended.';
 comment on column job.subject is 'The picture that it is about: cell.picture.';
-comment on column job.affinity is 'What a slot should have loaded already, if it can be helped.';
+comment on column job.task is 'JSON, as text: the worker that claims it parses it. job_history has it as jsonb.';
+comment on column job.affinity is 'What a slot should have loaded already, if it can be helped: the first 8 bytes of a hash.';
 comment on column job.lease is 'The right to write its result; a write that names another lease changes nothing.';
 create index job_claim on job (lane, priority desc, run_at, id) where state = 'ready' and not held;
 create index job_claim_loaded on job (lane, affinity, priority desc, run_at, id) where state = 'ready' and not held;
@@ -98,7 +99,7 @@ create table job_history (
     max_attempts int not null,
     limit_s int not null,
     subject bytea,
-    affinity bytea,
+    affinity bigint,
     megapixels real not null,
     task jsonb not null,
     error text,
@@ -158,7 +159,7 @@ comment on table attempt_log is 'What an attempt printed, line by line.';
 
 create view every_job as
 select id, key, kind, lane, priority, case when held and state = 'ready' then 'held' else state end as state, n_attempts, max_attempts,
-    subject, task, null::text as error, created_at, started_at, null::timestamptz as ended_at, run_at, n_blockers, worker_id, slot, progress
+    subject, task::jsonb as task, null::text as error, created_at, started_at, null::timestamptz as ended_at, run_at, n_blockers, worker_id, slot, progress
 from job
 union all
 select id, key, kind, lane, priority, state, n_attempts, max_attempts,

@@ -26,9 +26,8 @@ create table cell (
     sample text not null,
     picture bytea not null,
     reference bytea not null default '',
-    primary key (sweep_id, idx)
+    primary key (sweep_id, picture, idx)
 );
-create index cell_by_picture on cell (picture);
 comment on table cell is 'One point of a sweep: a sample of a source, and the key of its picture.';
 comment on column cell.reference is 'The picture that it is compared with; empty if none.';
 comment on column cell.sample is 'What pairs it with other sources'' images.';

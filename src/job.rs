@@ -25,6 +25,11 @@ impl Hash {
         Self::of(&serde_json::to_vec(value).expect("plain data has a JSON form"))
     }
 
+    /// Its first 8 bytes, for places where a mix-up would cost no more than speed.
+    pub fn first_8_bytes(&self) -> i64 {
+        i64::from_be_bytes(self.0[..8].try_into().expect("a hash has more than 8 bytes"))
+    }
+
     /// The first eight digits, enough for a person to tell two apart.
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()

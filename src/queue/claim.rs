@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::job::task::Task;
-use crate::job::{Hash, JobId, Lease};
+use crate::job::{JobId, Lease};
 
 /// A job that a slot has just been given.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Claimed {
     /// What to do.
     pub task: Task,
     /// What the slot will have loaded afterwards.
-    pub affinity: Option<Hash>,
+    pub affinity: Option<i64>,
     /// How long the attempt may take.
     pub limit: Duration,
 }
@@ -70,9 +70,8 @@ pub async fn claim(
     worker: Uuid,
     slot: &str,
     lane: i16,
-    loaded: Option<Hash>,
+    loaded: Option<i64>,
 ) -> anyhow::Result<Option<Claimed>> {
-    let loaded = loaded.map(|it| it.0.to_vec());
     let row = sqlx::query_file!("src/queue/claim.sql", lane, loaded, worker, slot)
         .fetch_optional(pool)
         .await
@@ -81,8 +80,8 @@ pub async fn claim(
         Ok(Claimed {
             id: JobId(row.id),
             lease: Lease(row.lease),
-            task: row.task.0,
-            affinity: row.affinity.map(Hash::try_from).transpose()?,
+            task: serde_json::from_str(&row.task).with_context(|| format!("understand the task of job {}", row.id))?,
+            affinity: row.affinity,
             limit: Duration::from_secs(u64::try_from(row.limit_s).unwrap_or_default()),
         })
     })

@@ -45,5 +45,5 @@ tried as (
     select lease, id, n_attempts, $3, $4
     from claimed
 )
-select id, lease as "lease!", task as "task: Json<Task>", affinity, limit_s
+select id, lease as "lease!", task, affinity, limit_s
 from claimed

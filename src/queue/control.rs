@@ -134,7 +134,7 @@ pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
         insert into job (id, key, kind, lane, priority, state, n_blockers, max_attempts, limit_s, subject, affinity,
             megapixels, task, created_at)
         select id, key, kind, lane, priority, case when blockers.n > 0 then 'waiting' else 'ready' end,
-            coalesce(blockers.n, 0), max_attempts, limit_s, subject, affinity, megapixels, task, created_at
+            coalesce(blockers.n, 0), max_attempts, limit_s, subject, affinity, megapixels, task::text, created_at
         from gone left join blockers on blockers.child = gone.id
         returning id",
         &reviving

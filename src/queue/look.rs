@@ -154,9 +154,10 @@ pub async fn jobs(pool: &PgPool, filter: &Filter) -> anyhow::Result<Vec<Job>> {
             end as waits_for
         from every_job
         left join lateral (
-            select sweep_id, source_idx, sample
-            from cell
-            where cell.picture = every_job.subject and ($1::int is null or cell.sweep_id = $1)
+            select cell.sweep_id, cell.source_idx, cell.sample
+            from sweep_job join cell on cell.sweep_id = sweep_job.sweep_id and cell.picture = every_job.subject
+            where sweep_job.job_id = every_job.id and ($1::int is null or sweep_job.sweep_id = $1)
+            order by cell.sweep_id, cell.idx
             limit 1
         ) as cell on true
         left join source on source.sweep_id = cell.sweep_id and source.idx = cell.source_idx
@@ -224,9 +225,13 @@ pub struct Whole {
 pub async fn show(pool: &PgPool, id: JobId) -> anyhow::Result<Whole> {
     let row = sqlx::query!(
         "select kind as \"kind!\", state as \"state!\", n_attempts as \"n_attempts!\", error, task as \"task!\", progress,
-            (select source.name from cell join source on source.sweep_id = cell.sweep_id and source.idx = cell.source_idx
-                where cell.picture = subject limit 1) as source,
-            (select sample from cell where cell.picture = subject limit 1) as sample
+            (select array[source.name, cell.sample]
+                from sweep_job
+                join cell on cell.sweep_id = sweep_job.sweep_id and cell.picture = subject
+                join source on source.sweep_id = cell.sweep_id and source.idx = cell.source_idx
+                where sweep_job.job_id = $1
+                order by cell.sweep_id, cell.idx
+                limit 1) as about
         from every_job
         where id = $1",
         id.0
@@ -259,13 +264,15 @@ pub async fn show(pool: &PgPool, id: JobId) -> anyhow::Result<Whole> {
     let children = sqlx::query_scalar!("select child from job_edge where parent = $1 order by child", id.0)
         .fetch_all(pool)
         .await?;
+    let mut about = row.about.unwrap_or_default().into_iter();
+    let (source, sample) = (about.next(), about.next());
     Ok(Whole {
         job: Job {
             job: id.0,
             kind: row.kind,
             state: row.state,
-            source: row.source,
-            sample: row.sample,
+            source,
+            sample,
             n_attempts: row.n_attempts,
             error: row.error,
             waits_for: None,

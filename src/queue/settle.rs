@@ -166,7 +166,7 @@ async fn move_to_history(tx: &mut Tx<'_>, jobs: &[i64], state: State, error: Opt
         insert into job_history (id, key, kind, lane, priority, state, n_attempts, max_attempts, limit_s, subject, affinity,
             megapixels, task, error, created_at, started_at)
         select id, key, kind, lane, priority, $2, n_attempts, max_attempts, limit_s, subject, affinity,
-            megapixels, task, $3, created_at, started_at
+            megapixels, task::jsonb, $3, created_at, started_at
         from ended
         returning id",
         jobs,

@@ -221,11 +221,13 @@ async fn copy_jobs(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids, n_blockers: &HashMap
             let state = if n > 0 { "waiting" } else { "ready" };
             let (kind, limit_s) = (job.task.kind(), job.task.limit().as_secs());
             write!(text, "{id}\t\\\\x{}\t{kind}\t{LANE_CPU}\t{}\t{state}\t{n}\t{limit_s}\t", job.key, plan.priority)?;
-            for hash in [job.subject, job.affinity] {
-                match hash {
-                    Some(hash) => write!(text, "\\\\x{hash}\t")?,
-                    None => text.push_str("\\N\t"),
-                }
+            match job.subject {
+                Some(subject) => write!(text, "\\\\x{subject}\t")?,
+                None => text.push_str("\\N\t"),
+            }
+            match job.affinity {
+                Some(affinity) => write!(text, "{}\t", affinity.first_8_bytes())?,
+                None => text.push_str("\\N\t"),
             }
             write!(text, "{}\t", job.megapixels)?;
             escape(&serde_json::to_string(&job.task)?, text);

@@ -9,7 +9,7 @@ use sqlx::types::Json;
 use crate::job::outcome::{Made, Scored, SetScored};
 use crate::job::task::{Evaluate, MetricId, Picture, Pool, Task};
 use crate::job::{Hash, JobId};
-use crate::plan::Plan;
+use crate::plan::{Cell, Plan};
 use crate::queue::Tx;
 use crate::queue::bulk::{copy, escape};
 
@@ -45,7 +45,10 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
     })
     .await?;
     let columns = "copy cell (sweep_id, idx, source_idx, sample, picture, reference) from stdin";
-    copy(tx, columns, plan.cells.iter().enumerate(), |text, (idx, cell)| {
+    // In the order of the pictures' index: neighbours go to the same page.
+    let mut cells: Vec<(usize, &Cell)> = plan.cells.iter().enumerate().collect();
+    cells.sort_unstable_by_key(|(_, cell)| cell.key);
+    copy(tx, columns, cells, |text, (idx, cell)| {
         write!(text, "{sweep}\t{idx}\t{}\t", cell.source)?;
         escape(&cell.sample, text);
         write!(text, "\t\\\\x{}\t", cell.key)?;
