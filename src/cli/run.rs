@@ -1,7 +1,7 @@
 //! `jobctl run`: enqueue a sweep, work until it ends, render its report.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -86,26 +86,30 @@ fn counts_json(counts: &[(State, u64)]) -> serde_json::Value {
     counts.iter().map(|(state, n)| (state.word().to_owned(), (*n).into())).collect::<serde_json::Map<_, _>>().into()
 }
 
-/// Draws the progress of a sweep until it is dropped.
+/// Shows the progress of a sweep until it is dropped: a bar on a terminal, elsewhere a line now and then.
 async fn watch(pool: &PgPool, sweep: i32) -> anyhow::Result<()> {
     let style = "{bar:30} {pos}/{len} jobs  {per_sec:.1}  {eta} left  {msg}";
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
         .with_style(ProgressStyle::with_template(style).expect("the template is right"));
+    let mut told = Instant::now();
     let mut first = true;
     loop {
         let counts = look::counts(pool, sweep).await?;
         let n = |wanted: &dyn Fn(State) -> bool| counts.iter().filter(|it| wanted(it.0)).map(|it| it.1).sum::<u64>();
-        bar.set_length(n(&|_| true));
-        let n_ended = n(&State::is_final);
+        let (n_jobs, n_ended) = (n(&|_| true), n(&State::is_final));
+        let n_failed = n(&|state| matches!(state, State::Failed | State::Skipped));
+        bar.set_length(n_jobs);
+        bar.set_position(n_ended);
         if first {
             // What was done before this run says nothing of its pace.
-            bar.set_position(n_ended);
             bar.reset_eta();
             first = false;
         }
-        bar.set_position(n_ended);
-        let n_failed = n(&|state| matches!(state, State::Failed | State::Skipped));
         bar.set_message(if n_failed > 0 { format!("{n_failed} failed") } else { String::new() });
+        if bar.is_hidden() && told.elapsed() >= Duration::from_secs(10) {
+            told = Instant::now();
+            tracing::info!(n_ended, n_jobs, n_failed, rate_per_s = bar.per_sec(), left_s = bar.eta().as_secs(), "working");
+        }
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
 }
