@@ -7,6 +7,7 @@ mod image;
 mod metrics;
 mod plan;
 mod queue;
+mod readme;
 mod report;
 mod score;
 mod stats;
