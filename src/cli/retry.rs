@@ -24,14 +24,14 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let pool = database::open(config, 2).await?;
     let target = super::target(&pool, &args.what).await?;
     let mut tx = pool.begin().await?;
-    let jobs = match target {
+    let n_revived = match target {
         super::Target::Sweep(sweep) => {
-            control::revive_sweep(&mut tx, sweep).await?;
-            control::retryable(&mut tx, sweep).await?
+            let n_cancelled = control::revive_sweep(&mut tx, sweep).await?;
+            let others = control::retryable(&mut tx, sweep).await?;
+            n_cancelled + control::retry(&mut tx, &others).await?
         }
-        super::Target::Jobs(jobs) => jobs,
+        super::Target::Jobs(jobs) => control::retry(&mut tx, &jobs).await?,
     };
-    let n_revived = control::retry(&mut tx, &jobs).await?;
     tx.commit().await?;
     if args.json {
         say_json(&serde_json::json!({ "revived": n_revived }))?;

@@ -1,5 +1,6 @@
 //! `jobctl run`: enqueue a sweep, work until it ends, render its report.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     tokio::select! {
         ended = &mut working => ended?,
         // The bar never ends by itself.
-        never = &mut watching => never?,
+        never = &mut watching => match never {},
     }
     ensure!(
         !look::any_unfinished(&pool, Some(row)).await?,
@@ -87,14 +88,18 @@ fn counts_json(counts: &[(State, u64)]) -> serde_json::Value {
 }
 
 /// Shows the progress of a sweep until it is dropped: a bar on a terminal, elsewhere a line now and then.
-async fn watch(pool: &PgPool, sweep: i32) -> anyhow::Result<()> {
+async fn watch(pool: &PgPool, sweep: i32) -> Infallible {
     let style = "{bar:30} {pos}/{len} jobs  {per_sec:.1}  {eta} left  {msg}";
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
         .with_style(ProgressStyle::with_template(style).expect("the template is right"));
     let mut told = Instant::now();
     let mut first = true;
     loop {
-        let counts = look::counts(pool, sweep).await?;
+        let Ok(counts) = look::counts(pool, sweep).await else {
+            // The worker says that Postgres does not answer, and goes on when it does: so does the bar.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        };
         let n = |wanted: &dyn Fn(State) -> bool| counts.iter().filter(|it| wanted(it.0)).map(|it| it.1).sum::<u64>();
         let (n_jobs, n_ended) = (n(&|_| true), n(&State::is_final));
         let n_failed = n(&|state| matches!(state, State::Failed | State::Skipped));
