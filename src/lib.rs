@@ -11,12 +11,12 @@ pub mod metrics;
 pub mod stats;
 
 pub mod database;
+pub mod sweep;
 pub mod plan;
 pub mod queue;
-pub mod report;
 pub mod store;
-pub mod sweep;
+pub mod report;
 
-pub mod cli;
 pub mod tasks;
 pub mod worker;
+pub mod cli;

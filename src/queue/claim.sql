@@ -1,10 +1,14 @@
 -- $1 lane, $2 what the slot has loaded, $3 worker, $4 slot.
 -- The states are literal and the lane leads the index, so that the planner uses the partial indexes;
 -- a CTE, not a sub-select, so that it cannot run the limit twice.
-with loaded as materialized (
+with alive as materialized (
+    -- A worker that was given up for dead may not know it yet.
+    select from worker where id = $3 and stopped_at is null
+),
+loaded as materialized (
     select id
     from job
-    where state = 'ready' and not held and lane = $1 and affinity = $2 and run_at <= now()
+    where state = 'ready' and not held and lane = $1 and affinity = $2 and run_at <= now() and exists (select from alive)
         and priority >= coalesce((
             select max(top.priority)
             from (
@@ -22,7 +26,8 @@ with loaded as materialized (
 first as materialized (
     select id
     from job
-    where state = 'ready' and not held and lane = $1 and run_at <= now() and not exists (select from loaded)
+    where state = 'ready' and not held and lane = $1 and run_at <= now() and exists (select from alive)
+        and not exists (select from loaded)
     order by priority desc, run_at, id
     limit 1
     for update skip locked

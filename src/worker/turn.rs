@@ -153,6 +153,7 @@ async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
 /// Writes how the attempt ended, however long Postgres is away, unless the lease is lost meanwhile.
 async fn settle_end(bench: &Bench, job: &Claimed, end: End, orders: &mut watch::Receiver<Order>) {
     let mut pause = Duration::from_millis(200);
+    let begun = Instant::now();
     loop {
         let error = match settle_once(bench, job, &end).await {
             Ok(()) => return,
@@ -162,7 +163,9 @@ async fn settle_end(bench: &Bench, job: &Claimed, end: End, orders: &mut watch::
             tracing::warn!(job = job.id.0, lease = job.lease.0, "the lease is lost; its result is dropped");
             return;
         }
-        if matches!(*orders.borrow(), Order::Abandon) {
+        // A worker that must stop cannot wait for ever: what it could not settle is rescued by others.
+        let order = *orders.borrow();
+        if order == Order::Abandon || (order == Order::Release && begun.elapsed() > bench.grace) {
             return;
         }
         tracing::warn!(job = job.id.0, error = format!("{error:#}"), "cannot settle the job; trying again");

@@ -94,7 +94,7 @@ async fn the_tables_refuse_nonsense_states() {
         ("update job set lease = null where state = 'running'", "a_running_job_has_a_lease"),
         ("update job set deadline_at = null where state = 'running'", "a_running_job_has_a_lease"),
         ("update job set state = 'ready' where state = 'running'", "a_running_job_has_a_lease"),
-        ("update job set state = 'done'", "only_unfinished_jobs_live_here"),
+        ("update job set state = 'done', n_blockers = 0 where state = 'waiting'", "only_unfinished_jobs_live_here"),
         ("update job set state = 'ready' where state = 'waiting'", "a_waiting_job_has_blockers"),
         ("update job set n_blockers = -1 where state = 'waiting'", "job_n_blockers_check"),
         ("update job set n_blockers = 0 where state = 'waiting'", "a_waiting_job_has_blockers"),

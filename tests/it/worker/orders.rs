@@ -1,0 +1,82 @@
+//! Stop, cancel, pause: what a worker does when it is told to.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::{LONG, quick, slow};
+use crate::support::database::Database;
+use crate::support::process::lives;
+use crate::support::wait_until;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_told_to_stop_gives_everything_back_uncharged() {
+    let db = Database::new().await;
+    db.enqueue(&slow(&db, 4));
+    let mut worker = db.spawn(["worker", "--slots", "2"]);
+    wait_until("two jobs run", LONG, async || db.n_running().await == 2).await;
+    let slots = worker.slots();
+    assert_eq!(slots.len(), 2);
+    worker.signal(Signal::TERM);
+    worker.ends_with(0, Duration::from_secs(10));
+    assert!(!slots.iter().any(|it| lives(*it)), "a slot outlives its agent");
+    assert_eq!(db.n_running().await, 0);
+    assert_eq!(db.number("select count(*) from job where n_attempts > 0").await, 0);
+    assert_eq!(db.number("select count(*) from attempt where outcome not in ('done', 'released')").await, 0);
+    assert_eq!(db.number("select count(*) from worker where stopped_at is null").await, 0);
+    db.check_laws().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once() {
+    let db = Database::new().await;
+    db.enqueue(&slow(&db, 2));
+    let mut command = db.command(["worker", "--slots", "1"]);
+    command.env("JOBCTL_GRACE_MS", "60000");
+    let mut worker = crate::support::process::Running::start(command);
+    wait_until("a job runs", LONG, async || db.n_running().await == 1).await;
+    worker.signal(Signal::INT);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    worker.signal(Signal::INT);
+    worker.ends_with(0, Duration::from_secs(10));
+    assert_eq!(db.n_running().await, 0);
+    db.check_laws().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_sweep_ends_within_two_seconds() {
+    let db = Database::new().await;
+    db.enqueue(&slow(&db, 6));
+    let mut worker = db.spawn(["worker", "--slots", "2"]);
+    wait_until("two jobs run", LONG, async || db.n_running().await == 2).await;
+    let start = Instant::now();
+    db.jobctl(["cancel", "slow"], 0);
+    wait_until("the sweep ends", LONG, async || db.number("select count(*) from job").await == 0).await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(db.number("select count(*) from attempt where outcome = 'cancelled'").await > 0);
+    assert_eq!(db.text("select state from sweep_status").await, "cancelled");
+    // The worker lives and takes what comes next.
+    assert!(worker.is_running());
+    db.jobctl(["retry", "slow"], 0);
+    wait_until("it works again", LONG, async || db.n_running().await > 0).await;
+    db.check_laws().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_sweep_waits_and_a_resumed_one_ends() {
+    let db = Database::new().await;
+    db.enqueue(&quick(&db, 60));
+    let _worker = db.spawn(["worker", "--slots", "1"]);
+    wait_until("five jobs done", LONG, async || db.n_ended().await >= 5).await;
+    db.jobctl(["pause", "quick"], 0);
+    wait_until("nothing runs", LONG, async || db.n_running().await == 0).await;
+    let n_ended = db.n_ended().await;
+    assert!(n_ended < 61, "the sweep was over before it was paused");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(db.n_ended().await, n_ended);
+    assert_eq!(db.text("select state from sweep_status").await, "paused");
+    db.jobctl(["resume", "quick"], 0);
+    wait_until("all is done", LONG, async || db.n_ended().await == 61).await;
+    db.check_complete(60, 2).await;
+}
