@@ -108,7 +108,14 @@ async fn watch(pool: &PgPool, sweep: i32) -> anyhow::Result<()> {
         bar.set_message(if n_failed > 0 { format!("{n_failed} failed") } else { String::new() });
         if bar.is_hidden() && told.elapsed() >= Duration::from_secs(10) {
             told = Instant::now();
-            tracing::info!(n_ended, n_jobs, n_failed, rate_per_s = bar.per_sec(), left_s = bar.eta().as_secs(), "working");
+            tracing::info!(
+                n_ended,
+                n_jobs,
+                n_failed,
+                rate_per_s = bar.per_sec(),
+                left_s = bar.eta().as_secs(),
+                "working"
+            );
         }
         tokio::time::sleep(Duration::from_millis(400)).await;
     }

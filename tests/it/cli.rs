@@ -1,1 +1,6 @@
-//! TBD
+//! The command line as people and scripts see it.
+
+mod database;
+mod enqueue;
+mod json;
+mod words;

@@ -53,7 +53,7 @@ async fn what_is_loaded_is_preferred_but_never_over_a_higher_priority() {
     let db = Database::new().await;
     let worker = db.worker().await;
     db.submit(&graph("plain", &["a", "b", "c"], &[])).await;
-    let loaded = Some(Hash::of(b"c"));
+    let loaded = Some(Hash::of(b"c").first_8_bytes());
     let take = async || claim(&db.pool, worker, "cpu:0", LANE_CPU, loaded).await.unwrap().unwrap().id;
     let mut urgent = graph("urgent", &["d"], &[]);
     urgent.priority = 1;
@@ -71,7 +71,8 @@ async fn what_is_loaded_is_preferred_among_low_priorities_too() {
     let mut plan = graph("low", &["a", "b", "c"], &[]);
     plan.priority = -3;
     db.submit(&plan).await;
-    let claimed = claim(&db.pool, worker, "cpu:0", LANE_CPU, Some(Hash::of(b"b"))).await.unwrap().unwrap();
+    let claimed =
+        claim(&db.pool, worker, "cpu:0", LANE_CPU, Some(Hash::of(b"b").first_8_bytes())).await.unwrap().unwrap();
     assert_eq!(claimed.id, db.job("b").await);
 }
 

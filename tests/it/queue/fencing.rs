@@ -96,7 +96,7 @@ async fn the_tables_refuse_nonsense_states() {
         ("update job set state = 'ready' where state = 'running'", "a_running_job_has_a_lease"),
         ("update job set state = 'done', n_blockers = 0 where state = 'waiting'", "only_unfinished_jobs_live_here"),
         ("update job set state = 'ready' where state = 'waiting'", "a_waiting_job_has_blockers"),
-        ("update job set n_blockers = -1 where state = 'waiting'", "job_n_blockers_check"),
+        ("update job set n_blockers = -1, state = 'ready' where state = 'waiting'", "job_n_blockers_check"),
         ("update job set n_blockers = 0 where state = 'waiting'", "a_waiting_job_has_blockers"),
         ("update attempt set ended_at = now()", "an_ended_attempt_has_an_outcome"),
         ("update attempt set outcome = 'vanished', ended_at = now()", "attempt_outcome_check"),

@@ -87,8 +87,10 @@ async fn a_metric_that_is_added_is_computed_alone() {
     let asked = db.text("select string_agg(task::text, ' ') from job where kind = 'evaluate'").await;
     assert!(!asked.contains("glcm_score"), "{asked}");
     assert_eq!(
-        db.number("select count(*) from job where kind = 'evaluate' and jsonb_array_length(task -> 'metrics') = 1")
-            .await,
+        db.number(
+            "select count(*) from job where kind = 'evaluate' and jsonb_array_length(task::jsonb -> 'metrics') = 1"
+        )
+        .await,
         3
     );
     db.jobctl(["worker", "--until-idle"], 0);
