@@ -15,6 +15,8 @@ use super::lines::{Lines, ended, right, table};
 use crate::image::files::{self, Unreadable};
 
 /// Looks into folders of images.
+///
+/// Example: jobctl dataset stats photos --json
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]

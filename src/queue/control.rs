@@ -40,7 +40,18 @@ pub async fn cancel_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Cancell
     .fetch_all(&mut **tx)
     .await
     .context("find the sweep's jobs")?;
-    cancel_jobs(tx, &jobs).await
+    let cancelled = cancel_jobs(tx, &jobs).await?;
+    // What is left is others': if those are paused, it waits for them.
+    let left = jobs_of(tx, sweep).await?;
+    hold(tx, &left).await?;
+    Ok(cancelled)
+}
+
+async fn jobs_of(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i64>> {
+    sqlx::query_scalar!("select job_id from sweep_job where sweep_id = $1", sweep)
+        .fetch_all(&mut **tx)
+        .await
+        .context("find the sweep's jobs")
 }
 
 /// Cancels jobs; those that have ended stay as they are.
@@ -185,10 +196,26 @@ pub async fn retryable(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i64>> 
 /// # Errors
 /// Postgres is out of reach.
 pub async fn revive_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<usize> {
-    sqlx::query!("update sweep set cancelled_at = null where id = $1", sweep)
-        .execute(&mut **tx)
-        .await
-        .context("revive the sweep")?;
+    let was_cancelled =
+        sqlx::query!("update sweep set cancelled_at = null where id = $1 and cancelled_at is not null", sweep)
+            .execute(&mut **tx)
+            .await
+            .context("revive the sweep")?
+            .rows_affected()
+            > 0;
+    // What was told to end and still runs may go on.
+    sqlx::query!(
+        "update job set cancel_requested_at = null
+        where cancel_requested_at is not null and id in (select job_id from sweep_job where sweep_id = $1)",
+        sweep
+    )
+    .execute(&mut **tx)
+    .await
+    .context("take the order to end back")?;
+    if was_cancelled {
+        let jobs = jobs_of(tx, sweep).await?;
+        hold(tx, &jobs).await?;
+    }
     let jobs = sqlx::query_scalar!(
         "select job_history.id
         from sweep_job join job_history on job_history.id = sweep_job.job_id
@@ -211,10 +238,7 @@ pub async fn set_paused(tx: &mut Tx<'_>, sweep: i32, paused: bool) -> anyhow::Re
         .execute(&mut **tx)
         .await
         .context("pause or resume the sweep")?;
-    let jobs = sqlx::query_scalar!("select job_id from sweep_job where sweep_id = $1", sweep)
-        .fetch_all(&mut **tx)
-        .await
-        .context("find the sweep's jobs")?;
+    let jobs = jobs_of(tx, sweep).await?;
     hold(tx, &jobs).await?;
     notify(tx, Call::Ready).await
 }

@@ -45,12 +45,14 @@ pub async fn fail(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> any
     end(tx, &[job.0], State::Failed, Some(error)).await
 }
 
-/// Ends a running job that somebody cancelled.
+/// Ends a running job that somebody cancelled. One that is wanted again meanwhile is given back.
 ///
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
 pub async fn finish_cancelled(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    own(tx, job, lease).await?;
+    if !own(tx, job, lease).await?.cancelled {
+        return give_back(tx, job, lease).await;
+    }
     close_attempt(tx, lease, "cancelled", None).await?;
     end(tx, &[job.0], State::Cancelled, Some("cancelled while it ran")).await
 }
@@ -61,6 +63,10 @@ pub async fn finish_cancelled(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyh
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
 pub async fn release(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
     own(tx, job, lease).await?;
+    give_back(tx, job, lease).await
+}
+
+async fn give_back(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
     close_attempt(tx, lease, "released", None).await?;
     sqlx::query!("update job set n_attempts = n_attempts - 1 where id = $1", job.0).execute(&mut **tx).await?;
     put_back(tx, job, 0.0).await
@@ -82,12 +88,14 @@ pub async fn retire(pool: &sqlx::PgPool, worker: Uuid) -> anyhow::Result<()> {
 pub(super) struct Tries {
     pub(super) n_attempts: i32,
     pub(super) max_attempts: i32,
+    /// Whether somebody wants it to end.
+    cancelled: bool,
 }
 
 /// Locks a running job, if the lease is still its own.
 async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries> {
     let row = sqlx::query!(
-        "select n_attempts, max_attempts
+        "select n_attempts, max_attempts, cancel_requested_at is not null as \"cancelled!\"
         from job
         where id = $1 and lease = $2 and state = 'running'
         for update",
@@ -98,7 +106,7 @@ async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries>
     .await
     .context("check the lease")?
     .ok_or(LeaseLost)?;
-    Ok(Tries { n_attempts: row.n_attempts, max_attempts: row.max_attempts })
+    Ok(Tries { n_attempts: row.n_attempts, max_attempts: row.max_attempts, cancelled: row.cancelled })
 }
 
 pub(super) async fn close_attempt(
