@@ -87,7 +87,7 @@ async fn a_slot_does_not_know_the_database() {
     wait_until("a slot lives", limit, async || worker.slots().len() == 1).await;
     let pid = worker.slots()[0].as_raw_nonzero();
     // Between fork and exec it is still the worker's image.
-    let is_slot = async || fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|it| it.contains("slot"));
+    let is_slot = async || fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|it| it.contains("\0slot\0"));
     wait_until("it is itself", limit, is_slot).await;
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
     let environment = String::from_utf8_lossy(&environment);

@@ -102,7 +102,7 @@ async fn the_tables_refuse_nonsense_states() {
         ("update attempt set outcome = 'vanished', ended_at = now()", "attempt_outcome_check"),
         ("update sweep set on_failure = 'shrug'", "sweep_on_failure_check"),
         (
-            "insert into job_history select id, key, kind, lane, priority, 'failed', 1, 3, 60, null, null, 0, task, null,
+            "insert into job_history select id, key, kind, lane, priority, 'failed', 1, 3, 60, null, null, 0, task::jsonb, null,
                 created_at, null, now() from job limit 1",
             "failure_says_why",
         ),
