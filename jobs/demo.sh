@@ -25,14 +25,16 @@ else
   jobs/photos.sh jobs/photos
 fi
 
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
 status=0
-said=$("$jobctl" run jobs/demo.toml | tee /dev/stderr) || status=$?
-report=$(sed -n 's/^report *//p' <<<"$said")
+"$jobctl" run jobs/demo.toml | tee "$said" || status=$?
+report=$(sed -n 's/^report *//p' "$said")
 [[ -n $report ]] || exit "$status"
 
 cat <<END
 
-The report: $report
+The report: $(realpath "$report")
 
 Three queries to try:
 
