@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessGroup};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
@@ -71,8 +71,17 @@ impl Child {
     pub async fn send(&mut self, request: &Request) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
-        self.requests.write_all(&line).await.context("hand the task to the slot")?;
-        self.requests.flush().await.context("hand the task to the slot")
+        if self.requests.write_all(&line).await.is_ok() && self.requests.flush().await.is_ok() {
+            return Ok(());
+        }
+        Err(self.cause_of_death().await)
+    }
+
+    async fn cause_of_death(&mut self) -> anyhow::Error {
+        match self.process.wait().await {
+            Ok(status) => anyhow::anyhow!("its slot died: {status}"),
+            Err(error) => anyhow::Error::new(error).context("its slot died"),
+        }
     }
 
     /// Waits until it says something. Safe to drop and call again.
@@ -85,10 +94,7 @@ impl Child {
                 biased;
                 reply = self.replies.next_line() => break match reply {
                     Ok(Some(line)) => Ok(Said::Reply(serde_json::from_str(&line).context("understand the slot's reply")?)),
-                    Ok(None) | Err(_) => {
-                        let status = self.process.wait().await.context("wait for the slot")?;
-                        bail!("its slot died: {status}")
-                    }
+                    Ok(None) | Err(_) => Err(self.cause_of_death().await),
                 },
                 Some(line) = self.printed.recv() => {
                     self.log_ended = line == END_OF_LOG;
