@@ -13,6 +13,7 @@ use super::Outcome;
 use super::lines::{say, say_json};
 use crate::config::Config;
 use crate::database;
+use crate::job::State;
 use crate::job::task::{MetricId, Task};
 use crate::plan::{Plan, plan};
 use crate::queue::{look, submit};
@@ -72,6 +73,8 @@ pub struct Summary {
     pub cells: usize,
     /// Cancelled jobs that live again.
     pub revived: usize,
+    /// Jobs that ended without a result before: `jobctl retry` tries them again.
+    pub failed: u64,
     /// The sweep's row, unless nothing was enqueued.
     #[serde(skip)]
     pub row: Option<i32>,
@@ -163,11 +166,14 @@ pub async fn enqueue(
         cpu_hours: 0.0,
         cells: plan.cells.len(),
         revived: 0,
+        failed: 0,
         row: submit::find(&mut tx, &key).await?,
     };
     if let Some(row) = summary.row {
         hashes.save(&mut tx, &inventory).await?;
         summary.revived = submit::resubmit(&mut tx, row).await?;
+        let counts = look::counts(pool, row).await?;
+        summary.failed = counts.iter().filter(|it| matches!(it.0, State::Failed | State::Skipped)).map(|it| it.1).sum();
     } else {
         let known = KnownScores::load(&mut tx, &plan).await?;
         let metrics = metrics(&plan);
@@ -269,9 +275,13 @@ pub fn tell(summary: &Summary, dry_run: bool, json: bool) -> anyhow::Result<()> 
     say(&summary.sweep);
     say(format_args!("  cells    {}", summary.cells));
     say(format_args!("  {} {}", if dry_run { "to run  " } else { "new     " }, count(&summary.new)));
-    say(format_args!("  known    {} (done or under way)", count(&summary.done)));
+    say(format_args!("  known    {} (ended or under way)", count(&summary.done)));
     if summary.revived > 0 {
         say(format_args!("  revived  {} cancelled jobs", summary.revived));
+    }
+    if summary.failed > 0 {
+        let (n, sweep) = (summary.failed, &summary.sweep);
+        say(format_args!("  failed   {n} of the known; `jobctl retry {sweep}` tries them again"));
     }
     if summary.cpu_hours > 0.0 {
         let n_cores = machine::n_cores();

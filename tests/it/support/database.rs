@@ -197,6 +197,7 @@ fn template_name() -> String {
 }
 
 /// Leaves a process behind that stops the server as soon as no test process lives.
+#[expect(clippy::zombie_processes, reason = "it outlives this process")]
 fn stop_when_unused(home: &std::path::Path, users: &std::path::Path) {
     Command::new("flock")
         .arg("--exclusive")

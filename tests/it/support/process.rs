@@ -50,6 +50,7 @@ pub struct Printed {
 impl Printed {
     /// Of a program that must have ended with `status`.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "an output is read once")]
     pub fn of(output: Output, status: i32) -> Self {
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
