@@ -106,7 +106,8 @@ async fn the_reader_reads_everything_and_writes_nothing() {
         as_reader(format!("select * from {table} limit 1")).await.unwrap_or_else(|error| panic!("{table}: {error}"));
         for statement in [format!("delete from {table}"), format!("insert into {table} default values")] {
             let error = as_reader(statement).await.unwrap_err();
-            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned);
+            let code =
+                error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned);
             // Denied, or a view that nobody writes.
             assert!(matches!(code.as_deref(), Some("42501" | "55000" | "42809")), "{table}: {error}");
         }
