@@ -174,7 +174,7 @@ pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
     Ok(revived.len())
 }
 
-/// The jobs of a sweep that ended without a result, but for cancelled ones unless `also_cancelled`.
+/// The jobs of a sweep that ended without a result.
 ///
 /// # Errors
 /// Postgres is out of reach.
