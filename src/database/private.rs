@@ -18,7 +18,8 @@ const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 100
-shared_buffers = 128MB
+shared_buffers = 512MB
+wal_buffers = 64MB
 max_wal_size = 4GB
 jit = off
 ";

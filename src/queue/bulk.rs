@@ -1,63 +1,124 @@
-//! Sending many rows at once, in COPY's text format.
+//! Sending many rows at once, in COPY's binary format.
 
 use anyhow::Context;
 
 use super::Tx;
+use crate::job::Hash;
 
-/// How much text is collected before it is sent: Postgres reads one part while the next one is written.
+/// How much is collected before it is sent: Postgres reads one part while the next one is written.
 const PART_BYTES: usize = 1 << 20;
 
-/// Sends rows; `write` appends one as a line, its values escaped by [`escape`] where they may need it.
+/// Sends rows; `write` appends the columns of one, each with the width that the table gives it.
+/// `statement` ends with `from stdin (format binary)`.
 ///
 /// # Errors
 /// Postgres refuses a row or is out of reach.
-pub async fn copy<Row>(
+pub async fn copy<Item>(
     tx: &mut Tx<'_>,
     statement: &'static str,
-    rows: impl IntoIterator<Item = Row>,
-    mut write: impl FnMut(&mut String, Row) -> anyhow::Result<()>,
+    items: impl IntoIterator<Item = Item>,
+    mut write: impl FnMut(&mut Row<'_>, Item) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut rows = rows.into_iter().peekable();
-    if rows.peek().is_none() {
+    let mut items = items.into_iter().peekable();
+    if items.peek().is_none() {
         return Ok(());
     }
     let mut sink = tx.copy_in_raw(statement).await.with_context(|| statement.to_owned())?;
-    let mut text = String::with_capacity(PART_BYTES + 4096);
-    for row in rows {
-        write(&mut text, row)?;
-        if text.len() >= PART_BYTES {
-            sink.send(text.as_bytes()).await.with_context(|| statement.to_owned())?;
-            text.clear();
+    let mut part = Vec::with_capacity(PART_BYTES + 4096);
+    part.extend(b"PGCOPY\n\xff\r\n\0");
+    // No flags, no extension of the header.
+    part.extend([0; 8]);
+    for item in items {
+        let count_at = part.len();
+        part.extend([0; 2]);
+        let mut row = Row { part: &mut part, n_columns: 0 };
+        write(&mut row, item)?;
+        let n_columns = row.n_columns;
+        part[count_at..count_at + 2].copy_from_slice(&n_columns.to_be_bytes());
+        if part.len() >= PART_BYTES {
+            sink.send(&part[..]).await.with_context(|| statement.to_owned())?;
+            part.clear();
         }
     }
-    sink.send(text.as_bytes()).await.with_context(|| statement.to_owned())?;
+    part.extend((-1i16).to_be_bytes());
+    sink.send(&part[..]).await.with_context(|| statement.to_owned())?;
     sink.finish().await.with_context(|| statement.to_owned())?;
     Ok(())
 }
 
-/// Appends `value` as COPY's text format wants it.
-pub fn escape(value: &str, text: &mut String) {
-    for character in value.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '\t' => text.push_str("\\t"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            // Postgres's text holds no NUL.
-            '\0' => text.push('\u{fffd}'),
-            other => text.push(other),
-        }
-    }
+/// A row that is being written.
+pub struct Row<'a> {
+    part: &'a mut Vec<u8>,
+    n_columns: i16,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::escape;
+impl Row<'_> {
+    fn column(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.part.extend(i32::try_from(bytes.len()).context("a column of 2 GiB")?.to_be_bytes());
+        self.part.extend(bytes);
+        self.n_columns += 1;
+        Ok(())
+    }
 
-    #[test]
-    fn a_name_cannot_end_its_line_or_column() {
-        let mut text = String::new();
-        escape("a\tb\nc\\N\r\0", &mut text);
-        assert_eq!(text, "a\\tb\\nc\\\\N\\r\u{fffd}");
+    /// What `put` appends of a value, or null.
+    pub fn maybe<T>(
+        &mut self,
+        value: Option<T>,
+        put: impl FnOnce(&mut Self, T) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        if let Some(value) = value {
+            return put(self, value);
+        }
+        self.part.extend((-1i32).to_be_bytes());
+        self.n_columns += 1;
+        Ok(())
+    }
+
+    /// A `smallint`.
+    pub fn int2(&mut self, value: i16) -> anyhow::Result<()> {
+        self.column(&value.to_be_bytes())
+    }
+
+    /// An `int`.
+    pub fn int4(&mut self, value: i32) -> anyhow::Result<()> {
+        self.column(&value.to_be_bytes())
+    }
+
+    /// A `bigint`.
+    pub fn int8(&mut self, value: i64) -> anyhow::Result<()> {
+        self.column(&value.to_be_bytes())
+    }
+
+    /// A `real`.
+    pub fn float4(&mut self, value: f32) -> anyhow::Result<()> {
+        self.column(&value.to_be_bytes())
+    }
+
+    /// A `double precision`.
+    pub fn float8(&mut self, value: f64) -> anyhow::Result<()> {
+        self.column(&value.to_be_bytes())
+    }
+
+    /// A `boolean`.
+    pub fn bool(&mut self, value: bool) -> anyhow::Result<()> {
+        self.column(&[u8::from(value)])
+    }
+
+    /// A `text`. Postgres's holds no NUL: U+FFFD stands for it.
+    pub fn text(&mut self, value: &str) -> anyhow::Result<()> {
+        if value.contains('\0') {
+            return self.column(value.replace('\0', "\u{fffd}").as_bytes());
+        }
+        self.column(value.as_bytes())
+    }
+
+    /// A `bytea`.
+    pub fn hash(&mut self, value: &Hash) -> anyhow::Result<()> {
+        self.column(&value.0)
+    }
+
+    /// An empty `bytea`.
+    pub fn no_bytes(&mut self) -> anyhow::Result<()> {
+        self.column(&[])
     }
 }

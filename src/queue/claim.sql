@@ -5,21 +5,20 @@ with alive as materialized (
     -- A worker that was given up for dead may not know it yet.
     select from worker where id = $3 and stopped_at is null
 ),
+-- Of the jobs that are due next, one that the slot has loaded. Looking at a window needs no index of its own.
+near as materialized (
+    select id, priority, affinity
+    from job
+    where state = 'ready' and not held and lane = $1 and run_at <= now() and $2::bigint is not null
+    order by priority desc, run_at, id
+    limit 256
+),
 loaded as materialized (
     select id
     from job
-    where state = 'ready' and not held and lane = $1 and affinity = $2 and run_at <= now() and exists (select from alive)
-        and priority >= coalesce((
-            select max(top.priority)
-            from (
-                select priority
-                from job
-                where state = 'ready' and not held and lane = $1 and run_at <= now()
-                order by priority desc
-                limit 1
-            ) as top
-        ), 0)
-    order by priority desc, run_at, id
+    where id in (select id from near where affinity = $2 and priority = (select max(priority) from near))
+        and state = 'ready' and not held and exists (select from alive)
+    order by run_at, id
     limit 1
     for update skip locked
 ),

@@ -1,13 +1,12 @@
 //! Enqueueing a plan: what is new becomes jobs, what is known is shared, all in one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 
 use anyhow::Context;
 use sqlx::types::Json;
 
 use super::Tx;
-use super::bulk::{copy, escape};
+use super::bulk::{Row, copy};
 use super::control::{hold, revive_sweep};
 use super::wake::{Call, notify};
 use crate::job::Hash;
@@ -204,9 +203,9 @@ async fn copy_keys(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids) -> anyhow::Result<()
     // In the order of the index: neighbours go to the same page.
     let mut keys: Vec<(Hash, i64)> = new_jobs(plan, ids).map(|(job, id)| (job.key, id)).collect();
     keys.sort_unstable();
-    copy(tx, "copy job_key (key, job_id) from stdin", keys, |text, (key, id)| {
-        writeln!(text, "\\\\x{key}\t{id}")?;
-        Ok(())
+    copy(tx, "copy job_key (key, job_id) from stdin (format binary)", keys, |row, (key, id)| {
+        row.hash(&key)?;
+        row.int8(id)
     })
     .await
 }
@@ -214,25 +213,23 @@ async fn copy_keys(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids) -> anyhow::Result<()
 async fn copy_jobs(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids, n_blockers: &HashMap<i64, i32>) -> anyhow::Result<()> {
     copy(
         tx,
-        "copy job (id, key, kind, lane, priority, state, n_blockers, limit_s, subject, affinity, megapixels, task) from stdin",
+        "copy job (id, key, kind, lane, priority, state, n_blockers, limit_s, subject, affinity, megapixels, task)
+        from stdin (format binary)",
         new_jobs(plan, ids),
-        |text, (job, id)| {
+        |row, (job, id)| {
             let n = n_blockers.get(&id).copied().unwrap_or(0);
-            let state = if n > 0 { "waiting" } else { "ready" };
-            let (kind, limit_s) = (job.task.kind(), job.task.limit().as_secs());
-            write!(text, "{id}\t\\\\x{}\t{kind}\t{LANE_CPU}\t{}\t{state}\t{n}\t{limit_s}\t", job.key, plan.priority)?;
-            match job.subject {
-                Some(subject) => write!(text, "\\\\x{subject}\t")?,
-                None => text.push_str("\\N\t"),
-            }
-            match job.affinity {
-                Some(affinity) => write!(text, "{}\t", affinity.first_8_bytes())?,
-                None => text.push_str("\\N\t"),
-            }
-            write!(text, "{}\t", job.megapixels)?;
-            escape(&serde_json::to_string(&job.task)?, text);
-            text.push('\n');
-            Ok(())
+            row.int8(id)?;
+            row.hash(&job.key)?;
+            row.text(job.task.kind())?;
+            row.int2(LANE_CPU)?;
+            row.int2(plan.priority)?;
+            row.text(if n > 0 { "waiting" } else { "ready" })?;
+            row.int4(n)?;
+            row.int4(i32::try_from(job.task.limit().as_secs()).unwrap_or(i32::MAX))?;
+            row.maybe(job.subject.as_ref(), Row::hash)?;
+            row.maybe(job.affinity.map(|it| it.first_8_bytes()), Row::int8)?;
+            row.float4(job.megapixels)?;
+            row.text(&serde_json::to_string(&job.task)?)
         },
     )
     .await
@@ -244,17 +241,19 @@ fn new_jobs<'a>(plan: &'a Plan, ids: &'a Ids) -> impl Iterator<Item = (&'a Job, 
 }
 
 async fn copy_edges(tx: &mut Tx<'_>, rows: &[(i64, i64, bool)]) -> anyhow::Result<()> {
-    copy(tx, "copy job_edge (parent, child, needs) from stdin", rows, |text, (parent, child, needs)| {
-        writeln!(text, "{parent}\t{child}\t{needs}")?;
-        Ok(())
+    let statement = "copy job_edge (parent, child, needs) from stdin (format binary)";
+    copy(tx, statement, rows, |row, &(parent, child, needs)| {
+        row.int8(parent)?;
+        row.int8(child)?;
+        row.bool(needs)
     })
     .await
 }
 
 async fn copy_membership(tx: &mut Tx<'_>, sweep: i32, jobs: &[i64]) -> anyhow::Result<()> {
-    copy(tx, "copy sweep_job (sweep_id, job_id) from stdin", jobs, |text, job| {
-        writeln!(text, "{sweep}\t{job}")?;
-        Ok(())
+    copy(tx, "copy sweep_job (sweep_id, job_id) from stdin (format binary)", jobs, |row, &job| {
+        row.int4(sweep)?;
+        row.int8(job)
     })
     .await
 }

@@ -1,7 +1,6 @@
 //! Writing: what a sweep compares, and the results of its jobs.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
 use anyhow::Context;
 use sqlx::types::Json;
@@ -11,52 +10,45 @@ use crate::job::task::{Evaluate, MetricId, Picture, Pool, Task};
 use crate::job::{Hash, JobId};
 use crate::plan::{Cell, Plan};
 use crate::queue::Tx;
-use crate::queue::bulk::{copy, escape};
+use crate::queue::bulk::{Row, copy};
 
 /// Writes what a sweep compares: its sources and cells. `plan` is the whole plan, nothing taken out of it.
 ///
 /// # Errors
 /// Postgres is out of reach.
 pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<()> {
-    let columns = "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key) from stdin";
-    copy(tx, columns, plan.sources.iter().enumerate(), |text, (idx, source)| {
-        write!(text, "{sweep}\t{idx}\t")?;
-        escape(&source.name, text);
-        text.push('\t');
+    let statement = "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key)
+        from stdin (format binary)";
+    copy(tx, statement, plan.sources.iter().enumerate(), |row, (idx, source)| {
         let rung = source.rung.as_ref();
-        let words =
-            [rung.map(|it| &it.ladder), rung.map(|it| &it.of), rung.map(|it| &it.kind), rung.map(|it| &it.parameter)];
-        for word in std::iter::once(source.model.as_ref()).chain(words) {
-            match word {
-                Some(word) => escape(word, text),
-                None => text.push_str("\\N"),
-            }
-            text.push('\t');
-        }
-        match rung {
-            Some(rung) => write!(text, "{}\t{}\t", rung.level, rung.severity)?,
-            None => text.push_str("\\N\t\\N\t"),
-        }
-        match source.set {
-            Some(job) => writeln!(text, "\\\\x{}", set_key(&plan.jobs[job].task))?,
-            None => text.push_str("\\N\n"),
-        }
-        Ok(())
+        row.int4(sweep)?;
+        row.int4(i32::try_from(idx)?)?;
+        row.text(&source.name)?;
+        row.maybe(source.model.as_deref(), Row::text)?;
+        row.maybe(rung.map(|it| it.ladder.as_str()), Row::text)?;
+        row.maybe(rung.map(|it| it.of.as_str()), Row::text)?;
+        row.maybe(rung.map(|it| it.kind.as_str()), Row::text)?;
+        row.maybe(rung.map(|it| it.parameter.as_str()), Row::text)?;
+        row.maybe(rung.map(|it| it.level), Row::float8)?;
+        row.maybe(rung.map(|it| it.severity), Row::float8)?;
+        row.maybe(source.set.map(|job| set_key(&plan.jobs[job].task)).as_ref(), Row::hash)
     })
     .await?;
-    let columns = "copy cell (sweep_id, idx, source_idx, sample, picture, reference) from stdin";
     // In the order of the pictures' index: neighbours go to the same page.
     let mut cells: Vec<(usize, &Cell)> = plan.cells.iter().enumerate().collect();
     cells.sort_unstable_by_key(|(_, cell)| cell.key);
-    copy(tx, columns, cells, |text, (idx, cell)| {
-        write!(text, "{sweep}\t{idx}\t{}\t", cell.source)?;
-        escape(&cell.sample, text);
-        write!(text, "\t\\\\x{}\t", cell.key)?;
+    let statement =
+        "copy cell (sweep_id, idx, source_idx, sample, picture, reference) from stdin (format binary)";
+    copy(tx, statement, cells, |row, (idx, cell)| {
+        row.int4(sweep)?;
+        row.int4(i32::try_from(idx)?)?;
+        row.int4(i32::try_from(cell.source)?)?;
+        row.text(&cell.sample)?;
+        row.hash(&cell.key)?;
         match cell.job.and_then(|job| plan.jobs[job].reference) {
-            Some(reference) => writeln!(text, "\\\\x{reference}")?,
-            None => text.push_str("\\\\x\n"),
+            Some(reference) => row.hash(&reference),
+            None => row.no_bytes(),
         }
-        Ok(())
     })
     .await
 }
