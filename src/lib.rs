@@ -7,6 +7,8 @@ pub mod config;
 pub mod job;
 
 pub mod image;
+pub mod gpu;
+pub mod models;
 pub mod metrics;
 pub mod stats;
 

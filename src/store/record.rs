@@ -17,7 +17,8 @@ use crate::queue::bulk::{Row, copy};
 /// # Errors
 /// Postgres is out of reach.
 pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<()> {
-    let statement = "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key)
+    let statement =
+        "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key)
         from stdin (format binary)";
     copy(tx, statement, plan.sources.iter().enumerate(), |row, (idx, source)| {
         let rung = source.rung.as_ref();
@@ -37,8 +38,7 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
     // In the order of the pictures' index: neighbours go to the same page.
     let mut cells: Vec<(usize, &Cell)> = plan.cells.iter().enumerate().collect();
     cells.sort_unstable_by_key(|(_, cell)| cell.key);
-    let statement =
-        "copy cell (sweep_id, idx, source_idx, sample, picture, reference) from stdin (format binary)";
+    let statement = "copy cell (sweep_id, idx, source_idx, sample, picture, reference) from stdin (format binary)";
     copy(tx, statement, cells, |row, (idx, cell)| {
         row.int4(sweep)?;
         row.int4(i32::try_from(idx)?)?;

@@ -1,0 +1,9 @@
+//! Models in the diffusers layout: their weights, their layers, and pictures made with them.
+
+pub mod weights;
+pub mod layers;
+pub mod noise;
+pub mod schedule;
+pub mod package;
+pub mod sd3;
+pub mod vae;

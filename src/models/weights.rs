@@ -1,0 +1,203 @@
+//! The tensors of one component: from safetensors files, or as a blueprint of their names and shapes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Result, Shape, Tensor};
+
+/// Tensors under a common prefix. Cheap to clone.
+#[derive(Clone)]
+pub struct Weights {
+    source: Arc<Source>,
+    prefix: String,
+}
+
+struct Source {
+    kind: Kind,
+    device: Device,
+    dtype: DType,
+    asked: Mutex<BTreeMap<String, Asked>>,
+}
+
+enum Kind {
+    Files { files: Vec<MmapedSafetensors>, by_name: HashMap<String, usize> },
+    Blueprint,
+}
+
+/// A tensor that a model asked for.
+struct Asked {
+    shape: Vec<usize>,
+    /// What the files have of this name; none where they have nothing.
+    found: Option<Vec<usize>>,
+}
+
+impl Weights {
+    /// The tensors of these files, which are mapped, not read; each becomes `dtype` on `device` when it is asked for.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is truncated or no safetensors file; a name that stands in two files.
+    pub fn open(files: &[PathBuf], device: &Device, dtype: DType) -> anyhow::Result<Self> {
+        let mut by_name = HashMap::new();
+        let mut mapped = Vec::with_capacity(files.len());
+        for (idx, path) in files.iter().enumerate() {
+            #[expect(
+                unsafe_code,
+                reason = "weights are mapped: whoever changes a file in use breaks only this process"
+            )]
+            let file = unsafe { MmapedSafetensors::new(path) }
+                .with_context(|| format!("read {}: is it complete, and a safetensors file?", path.display()))?;
+            for (name, _) in file.tensors() {
+                if by_name.insert(name.clone(), idx).is_some() {
+                    anyhow::bail!("{}: the tensor `{name}` stands in another file too", path.display());
+                }
+            }
+            mapped.push(file);
+        }
+        Ok(Self::new(Kind::Files { files: mapped, by_name }, device, dtype))
+    }
+
+    /// Weights that are all zero and take no memory: a model that is made of them tells which tensors it wants.
+    pub fn blueprint() -> Self {
+        Self::new(Kind::Blueprint, &Device::Cpu, DType::F32)
+    }
+
+    fn new(kind: Kind, device: &Device, dtype: DType) -> Self {
+        let source = Source { kind, device: device.clone(), dtype, asked: Mutex::default() };
+        Self { source: Arc::new(source), prefix: String::new() }
+    }
+
+    /// Those under `name.`.
+    #[must_use]
+    pub fn at(&self, name: impl fmt::Display) -> Self {
+        Self { source: self.source.clone(), prefix: format!("{}{name}.", self.prefix) }
+    }
+
+    /// Whether there is a tensor of this name. A blueprint has every one.
+    pub fn has(&self, name: &str) -> bool {
+        match &self.source.kind {
+            Kind::Files { by_name, .. } => by_name.contains_key(&self.full(name)),
+            Kind::Blueprint => true,
+        }
+    }
+
+    /// The tensor of this name. One that is missing or has another shape is noted for [`finish`](Self::finish),
+    /// and zeros stand in for it, so that all faults are told at once.
+    ///
+    /// # Errors
+    /// It cannot be read or there is no memory for it.
+    pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
+        let (shape, name) = (shape.into(), self.full(name));
+        let mut found = None;
+        let mut tensor = None;
+        if let Kind::Files { files, by_name } = &self.source.kind
+            && let Some(&idx) = by_name.get(&name)
+        {
+            let view = files[idx].get(&name)?;
+            found = Some(view.shape().to_vec());
+            if view.shape() == shape.dims() {
+                tensor = Some(files[idx].load(&name, &self.source.device)?.to_dtype(self.source.dtype)?);
+            }
+        }
+        let asked = Asked { shape: shape.dims().to_vec(), found };
+        self.source.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(name, asked);
+        match tensor {
+            Some(tensor) => Ok(tensor),
+            None => Tensor::zeros((), self.source.dtype, &self.source.device)?.broadcast_as(shape),
+        }
+    }
+
+    /// Where the tensors are.
+    pub fn device(&self) -> &Device {
+        &self.source.device
+    }
+
+    /// What their numbers are.
+    pub fn dtype(&self) -> DType {
+        self.source.dtype
+    }
+
+    /// Every tensor that was asked for, by its full name, with the shape wanted.
+    pub fn asked(&self) -> Vec<(String, Vec<usize>)> {
+        let asked = self.source.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.iter().map(|(name, it)| (name.clone(), it.shape.clone())).collect()
+    }
+
+    /// What does not fit between the files and what was asked for.
+    pub fn faults(&self) -> Faults {
+        let asked = self.source.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kind::Files { by_name, .. } = &self.source.kind else { return Faults::default() };
+        let mut faults = Faults::default();
+        for (name, it) in asked.iter() {
+            match &it.found {
+                None => faults.missing.push((name.clone(), it.shape.clone())),
+                Some(found) if *found != it.shape => {
+                    faults.misshaped.push((name.clone(), it.shape.clone(), found.clone()));
+                }
+                Some(_) => {}
+            }
+        }
+        faults.surplus = by_name.keys().filter(|it| !asked.contains_key(*it)).cloned().collect();
+        faults.surplus.sort_unstable();
+        faults
+    }
+
+    /// Call when the model is made.
+    ///
+    /// # Errors
+    /// Tensors that are missing or have another shape, all of them. Surplus ones do no harm.
+    pub fn finish(&self) -> anyhow::Result<()> {
+        let faults = self.faults();
+        anyhow::ensure!(faults.missing.is_empty() && faults.misshaped.is_empty(), "{faults}");
+        Ok(())
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+/// What does not fit between files and a model.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
+pub struct Faults {
+    /// Tensors that the files lack: name and shape.
+    pub missing: Vec<(String, Vec<usize>)>,
+    /// Tensors of another shape: name, the shape wanted, the shape found.
+    pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Tensors that the model does not use.
+    pub surplus: Vec<String>,
+}
+
+impl Faults {
+    /// Whether everything fits.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.misshaped.is_empty() && self.surplus.is_empty()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 10;
+        let mut part = |what: &str, lines: Vec<String>| -> fmt::Result {
+            if lines.is_empty() {
+                return Ok(());
+            }
+            writeln!(f, "{} {what}:", lines.len())?;
+            for line in lines.iter().take(SHOWN) {
+                writeln!(f, "  {line}")?;
+            }
+            if lines.len() > SHOWN {
+                writeln!(f, "  and {} more", lines.len() - SHOWN)?;
+            }
+            Ok(())
+        };
+        part("tensors are missing", self.missing.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect())?;
+        let misshaped = self.misshaped.iter();
+        let misshaped = misshaped.map(|(name, want, found)| format!("{name} is {found:?}, wanted {want:?}"));
+        part("tensors contradict the config", misshaped.collect())?;
+        part("tensors are not used", self.surplus.clone())
+    }
+}
