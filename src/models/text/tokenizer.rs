@@ -25,10 +25,8 @@ use tokenizers::{ModelWrapper, SplitDelimiterBehavior};
 use specials::{Settings, Side};
 
 /// What a word of a prompt is for CLIP. From transformers, `models/clip/tokenization_clip.py`.
-const CLIP_WORDS: &str = concat!(
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d",
-    r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-);
+const CLIP_WORDS: &str =
+    concat!(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d", r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+");
 /// What CLIP writes behind the last letter of a word.
 const END_OF_WORD: &str = "</w>";
 /// The place of T5's unknown piece; transformers takes it for granted.

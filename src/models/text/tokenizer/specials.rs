@@ -15,8 +15,7 @@ use tokenizers::AddedToken;
 use super::{Kind, read_json};
 
 /// The names that transformers gives to special tokens, in its order.
-const NAMES: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 /// transformers writes 10^30 where a tokenizer has no length.
 const NO_LENGTH: f64 = 1e9;
 /// How many `<extra_id_N>` a T5 has if its config does not say.
@@ -219,8 +218,14 @@ fn merge_older_files(
     for (content, id) in read_optional(&path)?.unwrap_or_default() {
         let id = id.as_u64().with_context(|| format!("{}: the id of `{content}` is {id}", path.display()))?;
         let special = specials.contains(&content);
-        let token =
-            Properties { content, single_word: false, lstrip: false, rstrip: false, normalized: Some(!special), special };
+        let token = Properties {
+            content,
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: Some(!special),
+            special,
+        };
         by_id.insert(id, Token::Full(token));
     }
     let tokens = json.and_then(|it| it.get("added_tokens")).and_then(Value::as_array);
@@ -253,11 +258,7 @@ fn extra_tokens(config: &Map<String, Value>, kind: Kind, controls: Vec<String>) 
     Ok(tokens)
 }
 
-fn in_order(
-    by_id: BTreeMap<u64, Token>,
-    named: &[(String, Option<Token>)],
-    extra: Vec<Token>,
-) -> Vec<AddedToken> {
+fn in_order(by_id: BTreeMap<u64, Token>, named: &[(String, Option<Token>)], extra: Vec<Token>) -> Vec<AddedToken> {
     let known: Vec<String> = by_id.values().map(|it| it.content().to_owned()).collect();
     let mut tokens: Vec<Token> = by_id.into_values().collect();
     let named: Vec<&Token> = named.iter().filter_map(|(_, it)| it.as_ref()).collect();
