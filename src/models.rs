@@ -4,6 +4,8 @@ pub mod weights;
 pub mod layers;
 pub mod noise;
 pub mod schedule;
+pub mod text;
 pub mod package;
 pub mod sd3;
 pub mod vae;
+pub mod pipeline;
