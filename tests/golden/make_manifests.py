@@ -51,7 +51,9 @@ VAE = dict(
 def config_of(module):
     """What save_pretrained writes as config.json."""
     config = json.loads(module.config.to_json_string() if hasattr(module.config, "to_json_string") else module.to_json_string())
-    return {k: v for k, v in config.items() if k not in ("_use_default_values", "_name_or_path")}
+    if "_class_name" not in config:
+        config["architectures"] = [type(module).__name__]
+    return {k: v for k, v in config.items() if k != "_use_default_values"}
 
 
 def write(name, module):
