@@ -13,7 +13,8 @@ fn is_that_of_diffusers() {
         if case["grid"] != "default" {
             continue;
         }
-        let config: Config = serde_json::from_value(case["config"].clone()).unwrap();
+        let mut config: Config = serde_json::from_value(case["config"].clone()).unwrap();
+        config.use_dynamic_shifting |= !case["mu"].is_null();
         let steps = usize::try_from(case["steps"].as_u64().unwrap()).unwrap();
         let ours = Schedule::with_mu(&config, steps, case["mu"].as_f64().unwrap_or(0.0));
         for (key, ours, scale) in [("sigmas", &ours.sigmas, 1.0), ("timesteps", &ours.timesteps, 1000.0)] {
