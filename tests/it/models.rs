@@ -3,6 +3,7 @@
 mod noise;
 mod schedule;
 mod sd3;
+mod text;
 mod vae;
 
 use std::path::PathBuf;
