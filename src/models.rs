@@ -8,3 +8,4 @@ pub mod package;
 pub mod text;
 pub mod sd3;
 pub mod vae;
+pub mod pipeline;

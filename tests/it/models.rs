@@ -1,6 +1,10 @@
 //! The models against diffusers and transformers.
 
+mod noise;
+mod schedule;
+mod sd3;
 mod text;
+mod vae;
 
 use std::path::PathBuf;
 
