@@ -6,13 +6,14 @@
 use std::path::Path;
 
 use anyhow::ensure;
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use serde::Deserialize;
 
 use super::layers::{Conv2d, GroupNorm, Linear};
 use super::package::read_config;
 use super::weights::Weights;
 use crate::gpu::attention::attention;
+use crate::gpu::pointwise::affine_silu;
 
 const EPS: f64 = 1e-6;
 
@@ -247,8 +248,7 @@ impl Activated {
     }
 
     fn apply(&self, rows: &Tensor) -> Result<Tensor> {
-        let y = rows.to_dtype(DType::F32)?.broadcast_mul(&self.factor)?.broadcast_add(&self.summand)?;
-        y.silu()?.to_dtype(rows.dtype())
+        affine_silu(rows, &self.factor, &self.summand)
     }
 }
 
