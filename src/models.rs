@@ -10,3 +10,4 @@ pub mod text;
 pub mod sd3;
 pub mod vae;
 pub mod pipeline;
+pub mod init;
