@@ -11,3 +11,5 @@ pub mod sd3;
 pub mod vae;
 pub mod pipeline;
 pub mod init;
+pub mod memory;
+pub mod inspect;

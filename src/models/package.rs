@@ -125,42 +125,48 @@ impl Package {
         Ok(names.map(|it| folder.join(it)).collect())
     }
 
+    /// The files of one component that are read: its config, its weights or its tokenizer.
+    ///
+    /// # Errors
+    /// One that it cannot do without is missing.
+    pub fn component_files(&self, component: &str) -> anyhow::Result<Vec<PathBuf>> {
+        if component.starts_with("tokenizer") {
+            return self.tokenizer_files(component);
+        }
+        let mut files = vec![self.config(component)];
+        if component != "scheduler" {
+            files.extend(self.weight_files(component)?);
+        }
+        for it in &files {
+            ensure!(it.is_file(), "{} is {}", it.display(), if it.exists() { "no file" } else { "missing" });
+        }
+        Ok(files)
+    }
+
     /// Every file that a part reads, sorted by its path below the package; model_index.json is not among them.
     ///
     /// # Errors
     /// A file that the part cannot do without is missing.
     pub fn files(&self, part: Part) -> anyhow::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        let mut model = |component: &str| -> anyhow::Result<()> {
-            files.push(self.config(component));
-            files.extend(self.weight_files(component)?);
-            Ok(())
-        };
-        match part {
+        let has = |it: &&str| self.has(it);
+        let (components, configs): (Vec<&str>, &[&str]) = match part {
             Part::Text => {
-                for component in ["text_encoder", "text_encoder_2", "text_encoder_3"] {
-                    if self.has(component) {
-                        model(component)?;
-                    }
-                }
-                for component in ["tokenizer", "tokenizer_2", "tokenizer_3"] {
-                    if self.has(component) {
-                        files.extend(self.tokenizer_files(component)?);
-                    }
-                }
-                if !self.has("text_encoder_3") {
-                    // It says how wide the zeros in T5's place are.
-                    files.push(self.config("transformer"));
-                }
+                let all = ["text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3"];
+                // It says how wide the zeros in T5's place are.
+                let width: &[&str] = if self.has("text_encoder_3") { &[] } else { &["transformer"] };
+                (all.into_iter().filter(has).collect(), width)
             }
-            Part::Denoiser => {
-                model("transformer")?;
-                files.extend([self.config("scheduler"), self.config("vae")]);
-            }
-            Part::Vae => model("vae")?,
+            Part::Denoiser => (vec!["transformer"], &["scheduler", "vae"]),
+            Part::Vae => (vec!["vae"], &[]),
+        };
+        let mut files = Vec::new();
+        for component in components {
+            files.extend(self.component_files(component)?);
         }
-        for it in &files {
-            ensure!(it.is_file(), "{} is {}", it.display(), if it.exists() { "no file" } else { "missing" });
+        for component in configs {
+            let path = self.config(component);
+            ensure!(path.is_file(), "{} is missing", path.display());
+            files.push(path);
         }
         files.sort_unstable();
         Ok(files)
