@@ -8,6 +8,7 @@ mod enqueue;
 mod jobs;
 mod lines;
 mod logs;
+mod model;
 mod pause;
 mod report;
 mod retry;
@@ -76,6 +77,7 @@ enum Command {
     Report(report::Args),
     Score(score::Args),
     Dataset(dataset::Args),
+    Model(model::Args),
     Bench(bench::Args),
     Db(db::Args),
     Slot(slot::Args),
@@ -102,6 +104,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Report(args) => block_on(report::run(args, config)),
         Command::Score(args) => score::run(args),
         Command::Dataset(args) => dataset::run(args),
+        Command::Model(args) => model::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Db(args) => db::run(args, config),
         Command::Slot(args) => slot::run(args),

@@ -117,6 +117,11 @@ fn tensors(package: &Package, component: &str) -> anyhow::Result<Option<Vec<rand
     Ok(Some(weights.asked().into_iter().map(|(name, shape)| random::Tensor::new(name, shape, hints)).collect()))
 }
 
+/// diffusers' positional table of `side`×`side` patches, its coordinates scaled to `base`: [side·side, width] by rows.
+pub fn positional_table(side: usize, base: usize, width: usize) -> Vec<f32> {
+    random::positions(side, base, width)
+}
+
 fn write_json(path: &Path, value: &Value) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)? + "\n";
     fs::write(path, text).with_context(|| format!("write {}", path.display()))

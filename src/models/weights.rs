@@ -219,26 +219,37 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 10;
-        let mut part = |what: &str, lines: Vec<String>| -> fmt::Result {
+        f.write_str(&self.listed(10))
+    }
+}
+
+impl Faults {
+    /// All of them by name, where [`Display`](fmt::Display) stops at ten of a kind.
+    pub fn in_full(&self) -> String {
+        self.listed(usize::MAX)
+    }
+
+    fn listed(&self, most: usize) -> String {
+        let mut text = String::new();
+        let mut part = |what: &str, lines: Vec<String>| {
             if lines.is_empty() {
-                return Ok(());
+                return;
             }
-            writeln!(f, "{} {what}:", lines.len())?;
-            for line in lines.iter().take(SHOWN) {
-                writeln!(f, "  {line}")?;
+            text += &format!("{} {what}:\n", lines.len());
+            for line in lines.iter().take(most) {
+                text += &format!("  {line}\n");
             }
-            if lines.len() > SHOWN {
-                writeln!(f, "  and {} more", lines.len() - SHOWN)?;
+            if lines.len() > most {
+                text += &format!("  and {} more\n", lines.len() - most);
             }
-            Ok(())
         };
-        part("tensors are missing", self.missing.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect())?;
+        part("tensors are missing", self.missing.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect());
         let misshaped = self.misshaped.iter();
         let misshaped = misshaped.map(|(name, want, found)| format!("{name} is {found:?}, wanted {want:?}"));
-        part("tensors contradict the config", misshaped.collect())?;
+        part("tensors contradict the config", misshaped.collect());
         let mistyped = self.mistyped.iter().map(|(name, dtype)| format!("{name} is {dtype}"));
-        part("tensors are of a type that no weights have (they have F64, F32, F16 or BF16)", mistyped.collect())?;
-        part("tensors are not used", self.surplus.clone())
+        part("tensors are of a type that no weights have (they have F64, F32, F16 or BF16)", mistyped.collect());
+        part("tensors are not used", self.surplus.clone());
+        text
     }
 }

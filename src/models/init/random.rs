@@ -104,6 +104,12 @@ fn normal(random: &mut Pcg64) -> f32 {
     centred as f32 / (2.0 * 65536.0 * (N_LANES as f32 / 12.0).sqrt())
 }
 
+/// The whole positional table.
+pub fn positions(side: usize, base: usize, width: usize) -> Vec<f32> {
+    let number = |at: usize| position(at / width, at % width, width, side, base);
+    (0..side * side * width).map(number).collect()
+}
+
 /// A number of the positional table: its first half encodes the column, its second the row, each as sines and cosines
 /// of the coordinate k·base/side at the frequencies 10000^(−j/(width/4)).
 fn position(patch: usize, channel: usize, width: usize, side: usize, base: usize) -> f32 {
