@@ -40,7 +40,6 @@ pub enum Origin {
 
 impl Origin {
     /// Whether it is a file.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
     fn is_file(&self) -> bool {
         *self == Self::File
     }
