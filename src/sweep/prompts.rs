@@ -54,6 +54,7 @@ pub fn read(prompts: &Prompts, limit: Option<usize>, base: &Path) -> anyhow::Res
             Line { text: line.trim().to_owned(), file_name: None }
         };
         ensure!(!line.text.trim().is_empty(), "{}: the prompt is empty", place());
+        ensure!(!line.text.contains('\0'), "{}: there is a NUL in the prompt", place());
         // `./a.jpg` and `a.jpg` are one file.
         let name: PathBuf = match &line.file_name {
             Some(name) => Path::new(name).components().filter(|it| *it != Component::CurDir).collect(),

@@ -61,6 +61,9 @@ pub(super) fn generate(block: &Block) -> Generate {
     let negative = block
         .text_axis("negative")
         .unwrap_or_else(|| Axis::fixed(Placed { value: String::new(), span: absent() }));
+    for it in negative.values.iter().filter(|it| it.value.contains('\0')) {
+        block.faults.at(&it.span, "there is a NUL in the negative prompt", None);
+    }
     let dtype = fixed_or(block.choice_axis("dtype", DTYPES));
     let partition = fixed_or(block.choice_axis("partition", PARTITIONS));
     let format = fixed_or(block.choice_axis("format", FORMATS));
@@ -186,6 +189,9 @@ fn prompts(block: &Block) -> (Prompts, std::ops::Range<usize>) {
         match item.get_ref() {
             DeValue::String(text) if text.trim().is_empty() => {
                 block.faults.at(&item.span(), "a prompt is empty", None);
+            }
+            DeValue::String(text) if text.contains('\0') => {
+                block.faults.at(&item.span(), "there is a NUL in the prompt", None);
             }
             DeValue::String(text) => texts.push(text.to_string()),
             _ => block.wrong_type("prompts", item, "a file, or a list of strings", None),
