@@ -5,5 +5,7 @@ pub mod layers;
 pub mod noise;
 pub mod schedule;
 pub mod package;
+pub mod text;
 pub mod sd3;
 pub mod vae;
+pub mod pipeline;

@@ -5,6 +5,7 @@ mod cli;
 mod dataset;
 mod image;
 mod metrics;
+mod models;
 mod plan;
 mod queue;
 mod readme;
