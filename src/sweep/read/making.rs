@@ -53,8 +53,8 @@ pub(super) fn generate(block: &Block) -> Generate {
             .unwrap_or_else(|| Axis::fixed(Placed { value: default, span: absent() }))
     };
     let seed = whole("seed", 0, i64::MAX.into(), 0);
-    let steps = whole("steps", 1, 1000, 28);
-    let t5_tokens = whole("t5_tokens", 1, 4096, 256);
+    let steps = whole("steps", 1, 10_000, 28);
+    let t5_tokens = whole("t5_tokens", 0, 512, 256);
     let guidance = block
         .number_axis("guidance", "a finite number of at least 0", |it| it >= 0.0)
         .unwrap_or_else(|| Axis::fixed(Placed { value: 7.0, span: absent() }));
