@@ -349,7 +349,11 @@ pub fn tell(summary: &Summary, dry_run: bool, json: bool) -> anyhow::Result<()> 
     if summary.cpu_hours > 0.0 || summary.gpu_hours > 0.0 {
         let n_cores = machine::n_cores();
         let hours = summary.cpu_hours / f64::from(u32::try_from(n_cores).unwrap_or(1));
-        let gpu = if summary.gpu_hours > 0.0 { format!("{} of one GPU", duration(summary.gpu_hours)) } else { "no GPU time".to_owned() };
+        let gpu = if summary.gpu_hours > 0.0 {
+            format!("{} of one GPU", duration(summary.gpu_hours))
+        } else {
+            "no GPU time".to_owned()
+        };
         say(format_args!("  estimate {} on the {n_cores} cores of this machine; {gpu}", duration(hours)));
     }
     if dry_run {

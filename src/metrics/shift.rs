@@ -50,7 +50,8 @@ impl Shift {
     /// The place with the least error; of equally good ones that which moves least. The pictures have one size.
     pub fn best(rgb: &Rgb, reference: &Rgb) -> Self {
         let (width, height) = (i64::from(rgb.width), i64::from(rgb.height));
-        let places: Vec<(i64, i64)> = (-REACH..=REACH).flat_map(|dy| (-REACH..=REACH).map(move |dx| (dx, dy))).collect();
+        let places: Vec<(i64, i64)> =
+            (-REACH..=REACH).flat_map(|dy| (-REACH..=REACH).map(move |dx| (dx, dy))).collect();
         let fitting = places.into_par_iter().filter(|(dx, dy)| dx.abs() < width && dy.abs() < height);
         let shifts: Vec<Self> = fitting.map(|(dx, dy)| Self { dx, dy, mse: mse(rgb, reference, dx, dy) }).collect();
         let order = |it: &Self| (it.mse, it.dx.abs() + it.dy.abs());

@@ -31,7 +31,8 @@ pub(super) fn recipes(sweep: &Sweep) -> anyhow::Result<Vec<Recipe>> {
         .iter()
         .enumerate()
         .map(|(root, images)| {
-            let source = Source { name: images.name.clone(), model: images.model.clone(), rung: None, making: None, set: None };
+            let source =
+                Source { name: images.name.clone(), model: images.model.clone(), rung: None, making: None, set: None };
             let steps = images.crop.map(|size| Step::Crop { size }).into_iter().collect();
             Recipe { source, root, steps, damaged: false, label: String::new() }
         })

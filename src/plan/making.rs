@@ -34,7 +34,8 @@ pub(super) struct MadeCell {
 pub(super) fn sources(sweep: &Sweep, inventory: &Inventory, references: &References) -> anyhow::Result<Vec<Made>> {
     let mut sources = Vec::new();
     for (idx, block) in sweep.generate.iter().enumerate() {
-        let prompts = inventory.prompts.get(idx).with_context(|| format!("no prompts were read for `{}`", block.name))?;
+        let prompts =
+            inventory.prompts.get(idx).with_context(|| format!("no prompts were read for `{}`", block.name))?;
         for point in block.points() {
             sources.push(generated(sweep, block, &point, prompts, inventory, references)?);
         }
@@ -201,9 +202,9 @@ fn reconstructed(
 fn original_steps(file: &SourceFile, crop: Option<u32>, factor: u32) -> Vec<Step> {
     let mut steps: Vec<Step> = crop.map(|size| Step::Crop { size }).into_iter().collect();
     let side = |it: u32| it.min(crop.unwrap_or(u32::MAX));
-    let fits = file.size.is_some_and(|(width, height)| {
-        side(width).is_multiple_of(factor) && side(height).is_multiple_of(factor)
-    });
+    let fits = file
+        .size
+        .is_some_and(|(width, height)| side(width).is_multiple_of(factor) && side(height).is_multiple_of(factor));
     if !fits {
         steps.push(Step::Trim { unit: factor });
     }

@@ -47,8 +47,7 @@ pub async fn record_artifact(
     .execute(&mut **tx)
     .await
     .context("write the artifact")?;
-    let n_cut: Option<Vec<i32>> =
-        n_cut.map(|it| it.iter().map(|n| i32::try_from(*n).unwrap_or(i32::MAX)).collect());
+    let n_cut: Option<Vec<i32>> = n_cut.map(|it| it.iter().map(|n| i32::try_from(*n).unwrap_or(i32::MAX)).collect());
     sqlx::query!(
         "insert into job_output (key, job_id, artifact, n_cut) values ($1, $2, $3, $4)
         on conflict (key) do update

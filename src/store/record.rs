@@ -18,7 +18,7 @@ use crate::queue::bulk::{Row, copy};
 /// Postgres is out of reach.
 pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<()> {
     let statement =
-        "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key)
+        "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key, making)
         from stdin (format binary)";
     copy(tx, statement, plan.sources.iter().enumerate(), |row, (idx, source)| {
         let rung = source.rung.as_ref();

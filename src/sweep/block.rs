@@ -154,8 +154,7 @@ impl<'a> Block<'a> {
             let found = choices.iter().find(|it| it.0 == text.as_ref()).map(|it| it.1);
             if found.is_none() {
                 let words = choices.iter().map(|it| it.0);
-                let help =
-                    meant(text, words.clone()).unwrap_or_else(|| format!("`{key}` is one of {}", listed(words)));
+                let help = meant(text, words.clone()).unwrap_or_else(|| format!("`{key}` is one of {}", listed(words)));
                 self.faults.at(&value.span(), format!("`{key}` cannot be `{text}`"), help);
             }
             found

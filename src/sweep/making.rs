@@ -216,12 +216,8 @@ impl Reconstruct {
 
     /// How many points there are.
     pub fn n_points(&self) -> u64 {
-        let lengths = [
-            self.model.values.len(),
-            self.latent.values.len(),
-            self.partition.values.len(),
-            self.dtype.values.len(),
-        ];
+        let lengths =
+            [self.model.values.len(), self.latent.values.len(), self.partition.values.len(), self.dtype.values.len()];
         n_combined(&lengths, self.expand)
     }
 }

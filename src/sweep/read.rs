@@ -15,8 +15,7 @@ use super::fault::{Collector, Faults};
 use super::{Damage, Evaluation, Images, Of, OnFailure, Sweep};
 use crate::metrics::{self, Metric, Needs};
 
-const TOP: &[&str] =
-    &["name", "on_failure", "priority", "images", "damage", "generate", "reconstruct", "evaluate"];
+const TOP: &[&str] = &["name", "on_failure", "priority", "images", "damage", "generate", "reconstruct", "evaluate"];
 const IMAGES: &[&str] = &["name", "path", "captions", "model", "crop"];
 const EVALUATE: &[&str] = &["metrics", "reference", "max_pixels"];
 

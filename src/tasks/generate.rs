@@ -37,9 +37,8 @@ pub fn denoise(
     memory: &mut Memory,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Output, TaskError> {
-    let encoded = |key| -> Result<Encoded, TaskError> {
-        Encoded::from_bytes(&inputs.read(key)?).map_err(TaskError::Fatal)
-    };
+    let encoded =
+        |key| -> Result<Encoded, TaskError> { Encoded::from_bytes(&inputs.read(key)?).map_err(TaskError::Fatal) };
     let prompt = encoded(&task.prompt)?;
     let negative = task.negative.as_ref().map(encoded).transpose()?;
     let sampling = Sampling {

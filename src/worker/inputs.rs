@@ -39,8 +39,7 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Inputs>
 
 async fn pictures(bench: &Bench, pictures: &[&Picture], inputs: &mut Inputs) -> anyhow::Result<()> {
     let of = |origin: Origin| -> Vec<Hash> {
-        let mut contents: Vec<Hash> =
-            pictures.iter().filter(|it| it.origin == origin).map(|it| it.content).collect();
+        let mut contents: Vec<Hash> = pictures.iter().filter(|it| it.origin == origin).map(|it| it.content).collect();
         contents.sort_unstable();
         contents.dedup();
         contents

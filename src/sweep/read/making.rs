@@ -48,9 +48,7 @@ pub(super) fn generate(block: &Block) -> Generate {
     }
     let size = block.size_axis("size").unwrap_or_else(Axis::absent);
     let whole = |key: &str, low: i128, high: i128, default: i128| {
-        block
-            .whole_axis(key, low..=high)
-            .unwrap_or_else(|| Axis::fixed(Placed { value: default, span: absent() }))
+        block.whole_axis(key, low..=high).unwrap_or_else(|| Axis::fixed(Placed { value: default, span: absent() }))
     };
     let seed = whole("seed", 0, i64::MAX.into(), 0);
     let steps = whole("steps", 1, 10_000, 28);
@@ -58,9 +56,8 @@ pub(super) fn generate(block: &Block) -> Generate {
     let guidance = block
         .number_axis("guidance", "a finite number of at least 0", |it| it >= 0.0)
         .unwrap_or_else(|| Axis::fixed(Placed { value: 7.0, span: absent() }));
-    let negative = block
-        .text_axis("negative")
-        .unwrap_or_else(|| Axis::fixed(Placed { value: String::new(), span: absent() }));
+    let negative =
+        block.text_axis("negative").unwrap_or_else(|| Axis::fixed(Placed { value: String::new(), span: absent() }));
     for it in negative.values.iter().filter(|it| it.value.contains('\0')) {
         block.faults.at(&it.span, "there is a NUL in the negative prompt", None);
     }

@@ -84,7 +84,8 @@ impl Names {
         match self.blocks.get(&name.value).map(|it| it.0) {
             Some(Named::Of(of)) => Some(of),
             Some(Named::Made(title)) => {
-                let message = format!("`{}` is a {title} block; damage is done to [[images]] and [[damage]]", name.value);
+                let message =
+                    format!("`{}` is a {title} block; damage is done to [[images]] and [[damage]]", name.value);
                 faults.at(&name.span, message, self.help("", is_damageable));
                 None
             }

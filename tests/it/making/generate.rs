@@ -30,7 +30,8 @@ async fn two_prompts_and_two_seeds_are_four_images_with_all_that_made_them() {
 
     assert_eq!(db.number("select count(*) from job_output").await, 11);
     assert_eq!(db.number("select count(*) from score").await, 8);
-    let row = "select concat_ws(' ', source, sample, width, height, prompt, '[' || negative || ']', seed, steps, guidance,
+    let row =
+        "select concat_ws(' ', source, sample, width, height, prompt, '[' || negative || ']', seed, steps, guidance,
             t5_tokens, dtype, partition, format, n_cut)
         from generated_image where sample = 'p0002' and seed = 1";
     assert_eq!(db.text(row).await, "tiny seed=1 p0002 96 64 an owl [] 1 4 7 16 f32 exact png {0,0,0}");
@@ -95,7 +96,10 @@ async fn what_was_killed_goes_on_and_makes_the_same_pictures() {
         worker.wait(LONG);
         n_killed += db.number("select count(*) from job where state = 'running'").await;
     }
-    assert!(n_killed > 0 && db.number("select count(*) from job").await > 0, "the worker was done before it was killed");
+    assert!(
+        n_killed > 0 && db.number("select count(*) from job").await > 0,
+        "the worker was done before it was killed"
+    );
     let again = db.jobctl(["run", path.to_str().unwrap(), "--json"], 0).json_lines();
     assert_eq!(again[0]["new"], serde_json::json!({}));
     assert_eq!(db.pixels("same").await, expected);
@@ -117,7 +121,8 @@ async fn prompts_come_from_files_and_samples_from_their_names() {
     let path = generate(&db, "files", &tiny(), keys);
     let said = db.jobctl(["run", path.to_str().unwrap(), "--json"], 0).json_lines();
     assert_eq!(said[0]["new"]["encode"], 2, "without guidance there is no negative prompt");
-    let rows = "select string_agg(sample || ' ' || (n_cut[1] > 0) || ' ' || coalesce(negative, '-'), ', ' order by sample)
+    let rows =
+        "select string_agg(sample || ' ' || (n_cut[1] > 0) || ' ' || coalesce(negative, '-'), ', ' order by sample)
         from generated_image";
     assert_eq!(db.text(rows).await, "p0002 true -, x/1 false -");
     let bytes = db.artifact("select file from generated_image where sample = 'x/1'").await;

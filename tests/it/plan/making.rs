@@ -88,10 +88,13 @@ fn stages_come_one_after_the_other_and_share_their_work() {
     let expected = [("decode", 4), ("denoise", 4), ("encode", 3), ("evaluate", 7), ("pool", 5), ("reconstruct", 2)];
     assert_eq!(counts(&plan), expected);
     let kinds: Vec<&str> = plan.jobs.iter().map(|it| it.task.kind()).collect();
-    let stage = |kind: &str| ["encode", "reconstruct", "denoise", "decode", "evaluate", "pool"].iter().position(|it| *it == kind);
+    let stage = |kind: &str| {
+        ["encode", "reconstruct", "denoise", "decode", "evaluate", "pool"].iter().position(|it| *it == kind)
+    };
     let order: Vec<_> = kinds.iter().map(|it| stage(it).map(|it| it.max(1))).collect();
     assert!(order.is_sorted(), "{kinds:?}");
-    let decoded = plan.jobs.iter().filter(|it| matches!(&it.task, Task::Evaluate(it) if it.picture.origin == Origin::Job));
+    let decoded =
+        plan.jobs.iter().filter(|it| matches!(&it.task, Task::Evaluate(it) if it.picture.origin == Origin::Job));
     assert_eq!(decoded.filter(|it| it.reference.is_some()).count(), 4, "two generated, two reconstructed");
     assert!(plan.jobs.iter().all(|it| it.task.needs_cuda() == matches!(it.task, Task::Reconstruct(_))));
 }
@@ -120,7 +123,10 @@ fn what_matters_changes_a_key_and_what_does_not_does_not() {
     let base = keys(SWEEP);
     let changed = |from: &str, to: &str| -> Vec<&'static str> {
         let other = keys(&SWEEP.replace(from, to));
-        ["encode", "denoise", "decode", "reconstruct"].into_iter().filter(|it| base[it].is_disjoint(&other[it])).collect()
+        ["encode", "denoise", "decode", "reconstruct"]
+            .into_iter()
+            .filter(|it| base[it].is_disjoint(&other[it]))
+            .collect()
     };
     assert_eq!(changed("'t'", "'u'\npriority = 3"), [""; 0]);
     assert_eq!(changed("name = 'sd3'", "name = 'other'"), [""; 0]);

@@ -96,7 +96,8 @@ impl Database {
     /// Registers a worker.
     pub async fn worker(&self) -> Uuid {
         let id = Uuid::now_v7();
-        let worker = Introduction { id, host: "host", program: "test", machine: "machine", n_slots: 1, has_cuda: false };
+        let worker =
+            Introduction { id, host: "host", program: "test", machine: "machine", n_slots: 1, has_cuda: false };
         register(&self.pool, &worker).await.unwrap();
         id
     }
