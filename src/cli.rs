@@ -5,6 +5,7 @@ mod cancel;
 mod dataset;
 mod db;
 mod enqueue;
+mod generate;
 mod jobs;
 mod lines;
 mod logs;
@@ -75,6 +76,7 @@ enum Command {
     Resume(pause::ResumeArgs),
     Report(report::Args),
     Score(score::Args),
+    Generate(generate::Args),
     Dataset(dataset::Args),
     Bench(bench::Args),
     Db(db::Args),
@@ -101,6 +103,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Resume(args) => block_on(pause::resume(args, config)),
         Command::Report(args) => block_on(report::run(args, config)),
         Command::Score(args) => score::run(args),
+        Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Db(args) => db::run(args, config),

@@ -28,3 +28,13 @@ pub fn device(text: &str) -> anyhow::Result<Device> {
 pub fn native_dtype(device: &Device) -> DType {
     if device.is_cuda() { DType::BF16 } else { DType::F32 }
 }
+
+/// Free and all bytes of a GPU's memory; none on the CPU.
+pub fn memory(device: &Device) -> Option<(usize, usize)> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = device {
+        return cuda.cuda_stream().context().mem_get_info().ok();
+    }
+    let _ = device;
+    None
+}

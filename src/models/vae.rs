@@ -91,6 +91,24 @@ impl Config {
         Ok(config)
     }
 
+    /// Stable Diffusion 3's, with strided ends where `stride` is 2.
+    pub fn sd3(stride: usize) -> Self {
+        Self {
+            in_channels: 3,
+            out_channels: 3,
+            block_out_channels: vec![128, 256, 512, 512],
+            layers_per_block: 2,
+            latent_channels: 16,
+            norm_num_groups: 32,
+            scaling_factor: 1.5305,
+            shift_factor: Some(0.0609),
+            use_quant_conv: false,
+            use_post_quant_conv: false,
+            mid_block_add_attention: true,
+            stride,
+        }
+    }
+
     /// How many times wider and higher a picture is than its latent.
     pub fn factor(&self) -> usize {
         (1 << (self.block_out_channels.len() - 1)) * self.stride
