@@ -48,7 +48,7 @@ async fn two_prompts_and_two_seeds_are_four_images_with_all_that_made_them() {
     assert!(!db.home.path().join("artifacts/scratch").read_dir().is_ok_and(|mut it| it.next().is_some()));
 
     let report = fs::read_to_string(said[1]["report"].as_str().unwrap()).unwrap();
-    for words in ["an owl", "tiny seed=1", "96×64", "guidance"] {
+    for words in ["an owl", "tiny seed=1", "96×64", "Guidance"] {
         assert!(report.contains(words), "{words} is not in the report");
     }
 }
