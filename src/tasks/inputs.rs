@@ -70,7 +70,7 @@ impl Inputs {
                 }
                 Err(error) => {
                     let error = anyhow::Error::new(error).context(format!("read {}", path.display()));
-                    last = Some(TaskError::Retry(again.into_iter().fold(error, |error, it| error.context(it))));
+                    last = Some(TaskError::Retry(again.into_iter().fold(error, anyhow::Error::context)));
                 }
             }
         }

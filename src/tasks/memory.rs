@@ -27,9 +27,9 @@ pub struct Memory {
 
 /// A part of a package that is ready to work.
 enum Loaded {
-    Text(TextEncoders),
-    Denoiser(Denoiser),
-    Vae(Decoder),
+    Text(Box<TextEncoders>),
+    Denoiser(Box<Denoiser>),
+    Vae(Box<Decoder>),
 }
 
 impl Memory {
@@ -108,9 +108,9 @@ fn load(package: &Package, part: Part, device: &Device, dtype: Precision) -> any
         Precision::F32 => DType::F32,
     };
     Ok(match part {
-        Part::Text => Loaded::Text(TextEncoders::load(&package.root, device, dtype)?),
-        Part::Denoiser => Loaded::Denoiser(Denoiser::load(package, device, dtype)?),
-        Part::Vae => Loaded::Vae(Decoder::load(package, device, dtype)?),
+        Part::Text => Loaded::Text(Box::new(TextEncoders::load(&package.root, device, dtype)?)),
+        Part::Denoiser => Loaded::Denoiser(Box::new(Denoiser::load(package, device, dtype)?)),
+        Part::Vae => Loaded::Vae(Box::new(Decoder::load(package, device, dtype)?)),
     })
 }
 

@@ -35,7 +35,8 @@ async fn every_query_runs_after_a_finished_sweep() {
     assert!(queries.len() >= 6, "{} queries", queries.len());
     for sql in &queries {
         let rows = query(&database, sql);
-        let may_be_empty = sql.contains("from failure") || sql.contains("from generated_image") || sql.contains("where value is null");
+        let may_be_empty =
+            sql.contains("from failure") || sql.contains("from generated_image") || sql.contains("where value is null");
         assert!(may_be_empty || !rows.contains("(0 rows)"), "{sql}\n{rows}");
     }
 }

@@ -1,5 +1,6 @@
 //! What models made: a sheet of small pictures by sample, and reconstructions beside their originals.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::detail::Place;
@@ -18,6 +19,8 @@ const MOST_ROWS: usize = 24;
 const MOST_COLUMNS: usize = 12;
 /// The longer side of a sheet's pictures.
 const SIDE: u32 = 160;
+/// The most letters of a prompt.
+const MOST_LETTERS: usize = 160;
 /// The most originals that are shown beside their reconstructions.
 const MOST_ORIGINALS: usize = 4;
 
@@ -84,8 +87,8 @@ pub(super) fn sheet(report: &Report, findings: &Findings, n_bytes: usize) -> Opt
             break;
         }
         n_left -= n_row;
-        let prompt = images.iter().flatten().find_map(|it| findings.images[*it].prompt.clone()).unwrap_or_default();
-        sheet.rows.push(SheetRow { sample: (*sample).to_owned(), prompt, pictures });
+        let prompt = images.iter().flatten().find_map(|it| findings.images[*it].prompt.as_deref()).unwrap_or_default();
+        sheet.rows.push(SheetRow { sample: (*sample).to_owned(), prompt: beginning(prompt), pictures });
     }
     let (n_rows, n_columns) = (samples.len() - sheet.rows.len(), columns.len() - shown.len());
     if n_rows + n_columns > 0 {
@@ -94,11 +97,19 @@ pub(super) fn sheet(report: &Report, findings: &Findings, n_bytes: usize) -> Opt
     Some(sheet)
 }
 
+/// The first words of a prompt: some have hundreds.
+fn beginning(prompt: &str) -> String {
+    match prompt.char_indices().nth(MOST_LETTERS) {
+        Some((at, _)) => format!("{} …", prompt[..at].trim_end()),
+        None => prompt.to_owned(),
+    }
+}
+
 /// Originals with all their reconstructions, at the place where the first of these differs most from its original.
 pub(super) fn pairs(report: &Report, findings: &Findings, options: &Options) -> Vec<Pair> {
     let made: Vec<usize> = (0..findings.images.len()).filter(|&it| findings.images[it].original.is_some()).collect();
-    let mut originals: Vec<Hash> = made.iter().filter_map(|&it| Some(original_key(findings, it)?)).collect();
-    let mut seen = std::collections::HashSet::new();
+    let mut originals: Vec<Hash> = made.iter().filter_map(|&it| original_key(findings, it)).collect();
+    let mut seen = HashSet::new();
     originals.retain(|it| seen.insert(*it));
     let mut pairs = Vec::new();
     for key in originals.into_iter().take(MOST_ORIGINALS) {
