@@ -72,6 +72,10 @@ pub fn slots(list: Option<&str>, n_cpu: Option<usize>) -> anyhow::Result<Vec<Slo
 #[cfg(feature = "cuda")]
 fn n_gpus() -> usize {
     use candle_core::cuda_backend::cudarc::driver::CudaContext;
+    // Asking a driver that is not installed would panic.
+    if !["/dev/nvidiactl", "/dev/dxg"].iter().any(|it| std::path::Path::new(it).exists()) {
+        return 0;
+    }
     CudaContext::device_count().ok().and_then(|it| usize::try_from(it).ok()).unwrap_or(0)
 }
 
