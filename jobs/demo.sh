@@ -25,6 +25,11 @@ else
   jobs/photos.sh jobs/photos
 fi
 
+if [[ ! -e jobs/models/tiny-sd3 ]]; then
+  say "making a tiny package of Stable Diffusion 3 with random weights"
+  "$jobctl" model init --family sd3 --preset tiny jobs/models/tiny-sd3
+fi
+
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 status=0
