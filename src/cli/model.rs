@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::Outcome;
 use super::lines::{right, say, say_json, table};
+use crate::models::hub;
 use crate::models::init::{self, Precision, Preset, Wanted};
 use crate::models::inspect::{Component, Inspection};
 use crate::models::memory::{Needs, Plan, gigabytes};
 use crate::models::package::Package;
 use crate::models::pipeline::Sizes;
-use crate::models::hub;
 
 /// Looks into packages of models, and makes random ones.
 ///
@@ -106,7 +106,9 @@ enum Number {
 /// `WxH`
 fn size(text: &str) -> Result<(u32, u32), String> {
     let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    sides.filter(|it| it.0 > 0 && it.1 > 0).ok_or_else(|| "give width and height in pixels, such as 2048x2048".to_owned())
+    sides
+        .filter(|it| it.0 > 0 && it.1 > 0)
+        .ok_or_else(|| "give width and height in pixels, such as 2048x2048".to_owned())
 }
 
 /// Runs the verb.
@@ -203,11 +205,14 @@ fn print_plans(plans: &[Plan], dtype: &str) {
     if plans.is_empty() {
         return;
     }
-    say(format!("Memory in {dtype}, in GB: weights + the rest at the worst moment, a stage after the other, with guidance."));
+    say(format!(
+        "Memory in {dtype}, in GB: weights + the rest at the worst moment, a stage after the other, with guidance."
+    ));
     let mut rows = table(&["size", "encode text", "denoise", "decode", "most"]);
     for plan in plans {
         let size = format!("{}x{}", plan.width, plan.height);
-        let stages = plan.stages().map(|(_, it)| right(format!("{} + {}", gigabytes(it.weights), gigabytes(it.working))));
+        let stages =
+            plan.stages().map(|(_, it)| right(format!("{} + {}", gigabytes(it.weights), gigabytes(it.working))));
         rows.add_row([size.into()].into_iter().chain(stages).chain([right(gigabytes(plan.peak()))]));
     }
     say(rows);

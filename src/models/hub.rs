@@ -99,12 +99,17 @@ impl Hub {
     /// Those of [`locate`].
     pub fn locate(&self, name: &str) -> anyhow::Result<PathBuf> {
         let Some(wanted) = Name::parse(name) else {
-            bail!("`{name}` is neither a folder here nor a name on the Hugging Face hub (owner/name or owner/name@revision)")
+            bail!(
+                "`{name}` is neither a folder here nor a name on the Hugging Face hub (owner/name or owner/name@revision)"
+            )
         };
         let cached = self.cached(&wanted);
         if self.offline {
             return cached.with_context(|| {
-                format!("`{name}` cannot be downloaded, for HF_HUB_OFFLINE is set: unset it, or copy the package into {}", self.cache.display())
+                format!(
+                    "`{name}` cannot be downloaded, for HF_HUB_OFFLINE is set: unset it, or copy the package into {}",
+                    self.cache.display()
+                )
             });
         }
         if wanted.is_pinned()
@@ -157,7 +162,8 @@ impl Hub {
         let cache = Cache::new(self.cache.clone());
         let token = self.token.clone();
         let endpoint = self.endpoint.trim_end_matches('/').to_owned();
-        let builder = ApiBuilder::from_cache(cache).with_endpoint(endpoint.clone()).with_token(token).with_progress(false);
+        let builder =
+            ApiBuilder::from_cache(cache).with_endpoint(endpoint.clone()).with_token(token).with_progress(false);
         let api = builder.with_user_agent("jobctl", env!("CARGO_PKG_VERSION")).build().map_err(anyhow::Error::from)?;
         let named = Repo::with_revision(wanted.id.clone(), RepoType::Model, wanted.revision.clone());
         let listing = fetch::list(&api.repo(named), wanted, &endpoint, self.token.is_some())?;

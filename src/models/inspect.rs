@@ -66,12 +66,7 @@ impl Inspection {
         // What cannot be read is told with its component.
         contradict(package, &mut contradictions).ok();
         let range = |sizes: Sizes| SizeRange { factor: sizes.factor(), unit: sizes.unit(), most: sizes.most() };
-        Self {
-            package: package.root.clone(),
-            components,
-            contradictions,
-            sizes: Sizes::of(package).ok().map(range),
-        }
+        Self { package: package.root.clone(), components, contradictions, sizes: Sizes::of(package).ok().map(range) }
     }
 
     /// Whether pictures can be made with it. Surplus tensors do no harm.

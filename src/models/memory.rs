@@ -86,14 +86,7 @@ pub fn plan(package: &Package, width: u32, height: u32, dtype: DType, guided: bo
 ///
 /// # Errors
 /// See above.
-pub fn check(
-    package: &Package,
-    width: u32,
-    height: u32,
-    dtype: DType,
-    guided: bool,
-    free: u64,
-) -> anyhow::Result<()> {
+pub fn check(package: &Package, width: u32, height: u32, dtype: DType, guided: bool, free: u64) -> anyhow::Result<()> {
     let needs = Needs::of(package)?;
     Sizes::of(package)?.check(width, height)?;
     let plan = needs.plan(width, height, dtype, guided);
@@ -143,9 +136,8 @@ fn free_host() -> anyhow::Result<u64> {
         .and_then(|it| it.trim().parse().ok())
         .context("/proc/meminfo names no MemAvailable")?;
     // A container may have less than its machine.
-    let number = |name: &str| -> Option<u64> {
-        fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse().ok()
-    };
+    let number =
+        |name: &str| -> Option<u64> { fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse().ok() };
     let of_container = number("memory.max").zip(number("memory.current")).map(|(most, now)| most.saturating_sub(now));
     Ok((kilobytes << 10).min(of_container.unwrap_or(u64::MAX)))
 }

@@ -151,7 +151,8 @@ impl Package {
         let has = |it: &&str| self.has(it);
         let (components, configs): (Vec<&str>, &[&str]) = match part {
             Part::Text => {
-                let all = ["text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3"];
+                let all =
+                    ["text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3"];
                 // It says how wide the zeros in T5's place are.
                 let width: &[&str] = if self.has("text_encoder_3") { &[] } else { &["transformer"] };
                 (all.into_iter().filter(has).collect(), width)

@@ -3,4 +3,5 @@
 mod database;
 mod enqueue;
 mod json;
+mod model;
 mod words;

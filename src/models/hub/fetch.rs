@@ -122,8 +122,7 @@ impl Remote {
 
     /// Downloads those of the files that are not here yet.
     pub fn fetch(&self, paths: &[String]) -> Result<(), Fault> {
-        let by_path: BTreeMap<&str, &Sibling> =
-            self.listing.siblings.iter().map(|it| (it.path.as_str(), it)).collect();
+        let by_path: BTreeMap<&str, &Sibling> = self.listing.siblings.iter().map(|it| (it.path.as_str(), it)).collect();
         let mut missing = Vec::new();
         for path in paths {
             let file = by_path.get(path.as_str()).with_context(|| format!("the package has no {path}"))?;
@@ -191,9 +190,7 @@ impl Remote {
                  may read it",
                 file.path
             )),
-            (_, Some(code @ 400..=499)) if code != 408 && code != 429 => {
-                Fault::Other(anyhow!("{}: {text}", file.path))
-            }
+            (_, Some(code @ 400..=499)) if code != 408 && code != 429 => Fault::Other(anyhow!("{}: {text}", file.path)),
             (ApiError::IoError(error), _)
                 if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::PermissionDenied) =>
             {

@@ -56,9 +56,9 @@ impl Tensor {
                     let mut random = Pcg64::seed_from_u64(stream.cast_unsigned());
                     (0..n).map(|_| mean + sd * normal(&mut random)).collect()
                 }
-                Rule::Table { side, base } => {
-                    (idx * PIECE..idx * PIECE + n).map(|at| position(at / width, at % width, width, side, base)).collect()
-                }
+                Rule::Table { side, base } => (idx * PIECE..idx * PIECE + n)
+                    .map(|at| position(at / width, at % width, width, side, base))
+                    .collect(),
             };
             store(&numbers, piece);
         });

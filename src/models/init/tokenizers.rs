@@ -99,7 +99,8 @@ pub fn write_t5(folder: &Path) -> anyhow::Result<()> {
         mark
     });
     let words = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true });
-    let (first, last) = (json!({ "Sequence": { "id": "A", "type_id": 0 } }), json!({ "SpecialToken": { "id": "</s>", "type_id": 0 } }));
+    let (first, last) =
+        (json!({ "Sequence": { "id": "A", "type_id": 0 } }), json!({ "SpecialToken": { "id": "</s>", "type_id": 0 } }));
     let second = json!({ "Sequence": { "id": "B", "type_id": 0 } });
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,

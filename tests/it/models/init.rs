@@ -26,8 +26,7 @@ fn picture(package: &Package, prompt: &str) -> Vec<u8> {
     let prompts = [prompt, ""];
     let texts = TextEncoders::encode_all(&package.root, &Device::Cpu, DType::F32, &prompts, 77).unwrap();
     let denoiser = Denoiser::load(package, &Device::Cpu, DType::F32).unwrap();
-    let sampling =
-        Sampling { width: 128, height: 96, steps: 2, guidance: 7.0, seed: 0, noise: Recipe::Current };
+    let sampling = Sampling { width: 128, height: 96, steps: 2, guidance: 7.0, seed: 0, noise: Recipe::Current };
     let latent = denoiser.denoise(&texts[0], Some(&texts[1]), &sampling, &mut |_, _| {}).unwrap();
     let decoder = Decoder::load(package, &Device::Cpu, DType::F32).unwrap();
     decoder.decode(&latent, Partition::Exact, 1 << 30).unwrap().pixels
@@ -67,10 +66,8 @@ fn equal_seeds_give_equal_bytes() {
 
 #[test]
 fn the_positional_table_is_that_of_diffusers() {
-    let theirs = candle_core::safetensors::load(
-        golden("tiny/transformer/diffusion_pytorch_model.safetensors"),
-        &Device::Cpu,
-    );
+    let theirs =
+        candle_core::safetensors::load(golden("tiny/transformer/diffusion_pytorch_model.safetensors"), &Device::Cpu);
     let theirs = values(&theirs.unwrap()["pos_embed.pos_embed"]);
     let ours = init::positional_table(12, 4, 16);
     assert_eq!(ours.len(), theirs.len());

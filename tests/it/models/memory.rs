@@ -39,8 +39,7 @@ fn step(package: &Package) -> u64 {
     let denoiser = Denoiser::load(package, &Device::Cpu, DType::F32).unwrap();
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
     let text = Encoded { context: zeros(&[333, 64]), pooled: zeros(&[24]), n_cut: [0; 3] };
-    let sampling =
-        Sampling { width: SIDE, height: SIDE, steps: 1, guidance: 7.0, seed: 0, noise: Recipe::Current };
+    let sampling = Sampling { width: SIDE, height: SIDE, steps: 1, guidance: 7.0, seed: 0, noise: Recipe::Current };
     taken(|| drop(denoiser.denoise(&text, Some(&text), &sampling, &mut |_, _| {}).unwrap()))
 }
 
@@ -83,8 +82,7 @@ fn more_pixels_take_more() {
     for name in super::PACKAGES {
         let needs = memory::Needs::of(&Package::open(&golden(name)).unwrap()).unwrap();
         for dtype in [DType::F32, DType::BF16] {
-            let peaks: Vec<u64> =
-                (1..9).map(|it| needs.plan(512 * it, 512 * it, dtype, true).peak()).collect();
+            let peaks: Vec<u64> = (1..9).map(|it| needs.plan(512 * it, 512 * it, dtype, true).peak()).collect();
             assert!(peaks.is_sorted(), "{name}: {peaks:?}");
             assert!(needs.plan(512, 512, dtype, false).peak() <= peaks[0]);
         }
@@ -101,7 +99,10 @@ fn a_picture_that_is_too_large_is_refused_with_one_that_fits() {
     let check = |side, free| memory::check(&package, side, side, DType::F32, true, free).map_err(|it| it.to_string());
     check(2048, 4 << 30).unwrap();
     let said = check(2048, 300 << 20).unwrap_err();
-    assert!(said.contains("2048x2048 takes") && said.contains("to decode") && said.contains("0.3 GB are free"), "{said}");
+    assert!(
+        said.contains("2048x2048 takes") && said.contains("to decode") && said.contains("0.3 GB are free"),
+        "{said}"
+    );
     let (_, fits) = said.rsplit_once(": ").unwrap();
     let side: u32 = fits.split('x').next().unwrap().parse().unwrap();
     check(side, 300 << 20).unwrap();

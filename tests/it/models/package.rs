@@ -50,7 +50,8 @@ fn each_part_names_the_files_that_it_reads() {
     assert_eq!(files(&deep, Part::Denoiser), denoiser);
     assert_eq!(files(&deep, Part::Vae), with(&["vae/config.json"], shards("vae", stem, 2)));
     let text = files(&deep, Part::Text);
-    for wanted in ["tokenizer_3/tokenizer.json", "tokenizer/merges.txt", "text_encoder_3/model.safetensors.index.json"] {
+    for wanted in ["tokenizer_3/tokenizer.json", "tokenizer/merges.txt", "text_encoder_3/model.safetensors.index.json"]
+    {
         assert!(text.iter().any(|it| it == wanted), "{wanted} is not in {text:?}");
     }
     assert!(!text.iter().any(|it| it.starts_with("transformer") || it == "model_index.json"), "{text:?}");

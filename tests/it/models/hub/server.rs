@@ -62,10 +62,16 @@ impl Server {
                 files.insert(path, fs::read(entry.path()).unwrap());
             }
         }
-        for surplus in ["single.safetensors", "vae/diffusion_pytorch_model.bin", "vae/diffusion_pytorch_model.fp16.safetensors",
-            "text_encoder/model.fp16.safetensors", "text_encoder_3/model.safetensors.index.fp16.json",
-            "text_encoder_3/model.fp16-00001-of-00002.safetensors", "picture.png", "README.md"]
-        {
+        for surplus in [
+            "single.safetensors",
+            "vae/diffusion_pytorch_model.bin",
+            "vae/diffusion_pytorch_model.fp16.safetensors",
+            "text_encoder/model.fp16.safetensors",
+            "text_encoder_3/model.safetensors.index.fp16.json",
+            "text_encoder_3/model.fp16-00001-of-00002.safetensors",
+            "picture.png",
+            "README.md",
+        ] {
             files.insert(surplus.to_owned(), b"surplus".to_vec());
         }
         if habits.contains(&Habit::HasNoSafetensors) {
