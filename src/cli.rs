@@ -5,6 +5,7 @@ mod cancel;
 mod dataset;
 mod db;
 mod enqueue;
+mod generate;
 mod jobs;
 mod lines;
 mod logs;
@@ -76,6 +77,7 @@ enum Command {
     Resume(pause::ResumeArgs),
     Report(report::Args),
     Score(score::Args),
+    Generate(generate::Args),
     Dataset(dataset::Args),
     Model(model::Args),
     Bench(bench::Args),
@@ -103,6 +105,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Resume(args) => block_on(pause::resume(args, config)),
         Command::Report(args) => block_on(report::run(args, config)),
         Command::Score(args) => score::run(args),
+        Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
         Command::Model(args) => model::run(args),
         Command::Bench(args) => bench::run(args),

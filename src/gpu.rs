@@ -2,7 +2,10 @@
 
 pub mod attention;
 pub mod conv;
+pub mod kernels;
+pub mod linear;
 pub mod norm;
+pub mod pointwise;
 
 use anyhow::{Context, bail};
 use candle_core::{DType, Device};
@@ -27,4 +30,14 @@ pub fn device(text: &str) -> anyhow::Result<Device> {
 /// The type that a device computes in unless it is told otherwise: f32 on the CPU, bf16 on CUDA.
 pub fn native_dtype(device: &Device) -> DType {
     if device.is_cuda() { DType::BF16 } else { DType::F32 }
+}
+
+/// Free and all bytes of a GPU's memory; none on the CPU.
+pub fn memory(device: &Device) -> Option<(usize, usize)> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = device {
+        return cuda.cuda_stream().context().mem_get_info().ok();
+    }
+    let _ = device;
+    None
 }

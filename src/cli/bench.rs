@@ -1,6 +1,7 @@
 //! `jobctl bench`: how long this machine takes.
 
 mod enqueue;
+mod generate;
 mod metrics;
 
 use super::{Outcome, block_on};
@@ -18,6 +19,7 @@ pub struct Args {
 enum What {
     Metrics(metrics::Args),
     Enqueue(enqueue::Args),
+    Generate(generate::Args),
 }
 
 /// Runs what is to be timed.
@@ -28,5 +30,6 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     match &args.what {
         What::Metrics(args) => metrics::run(args),
         What::Enqueue(args) => block_on(enqueue::run(args)),
+        What::Generate(args) => generate::run(args),
     }
 }

@@ -36,6 +36,7 @@ pub struct Sizes {
     factor: usize,
     patch: usize,
     side: usize,
+    usual: usize,
 }
 
 impl Sizes {
@@ -45,8 +46,22 @@ impl Sizes {
     /// A config that cannot be read.
     pub fn of(package: &Package) -> anyhow::Result<Self> {
         let transformer = sd3::Config::read(&package.config("transformer"))?;
-        let vae = vae::Config::read(&package.config("vae"))?;
-        Ok(Self { factor: vae.factor(), patch: transformer.patch_size, side: transformer.pos_embed_max_size })
+        Ok(Self::new(&transformer, &vae::Config::read(&package.config("vae"))?))
+    }
+
+    /// What two configs come to.
+    pub fn new(transformer: &sd3::Config, vae: &vae::Config) -> Self {
+        Self {
+            factor: vae.factor(),
+            patch: transformer.patch_size,
+            side: transformer.pos_embed_max_size,
+            usual: transformer.sample_size,
+        }
+    }
+
+    /// The side that diffusers makes unless it is told otherwise.
+    pub fn usual(&self) -> usize {
+        self.usual * self.factor
     }
 
     /// How many pixels one latent pixel stands for, along each axis.
@@ -104,16 +119,30 @@ impl Denoiser {
     /// A config or weights that cannot be read or contradict each other.
     pub fn load(package: &Package, device: &Device, dtype: DType) -> anyhow::Result<Self> {
         let config = sd3::Config::read(&package.config("transformer"))?;
+        let schedule = schedule::Config::read(&package.config("scheduler"))?;
         let weights = Weights::open(&package.weights("transformer")?, device, dtype)?;
-        let transformer = Sd3::load(&config, &weights).context("load the transformer")?;
+        let denoiser = Self::new(&config, schedule, Sizes::of(package)?, &weights)?;
         weights.finish().with_context(|| format!("load {}", package.folder("transformer").display()))?;
+        Ok(denoiser)
+    }
+
+    /// Makes it of its parts; it computes where the weights are, in their type.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn new(
+        config: &sd3::Config,
+        schedule: schedule::Config,
+        sizes: Sizes,
+        weights: &Weights,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
-            transformer,
-            schedule: schedule::Config::read(&package.config("scheduler"))?,
+            transformer: Sd3::load(config, weights).context("load the transformer")?,
+            schedule,
             n_channels: config.in_channels,
-            sizes: Sizes::of(package)?,
-            device: device.clone(),
-            dtype,
+            sizes,
+            device: weights.device().clone(),
+            dtype: weights.dtype(),
         })
     }
 
@@ -184,9 +213,18 @@ impl Decoder {
     pub fn load(package: &Package, device: &Device, dtype: DType) -> anyhow::Result<Self> {
         let config = vae::Config::read(&package.config("vae"))?;
         let weights = Weights::open(&package.weights("vae")?, device, dtype)?;
-        let vae = Vae::load(&config, &weights).context("load the autoencoder")?;
+        let decoder = Self::new(&config, &weights)?;
         weights.finish().with_context(|| format!("load {}", package.folder("vae").display()))?;
-        Ok(Self { vae, device: device.clone(), dtype })
+        Ok(decoder)
+    }
+
+    /// Makes it of its parts; it computes where the weights are, in their type.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn new(config: &vae::Config, weights: &Weights) -> anyhow::Result<Self> {
+        let vae = Vae::load(config, weights).context("load the autoencoder")?;
+        Ok(Self { vae, device: weights.device().clone(), dtype: weights.dtype() })
     }
 
     /// The picture of a latent that [`Denoiser::denoise`] or [`encode`](Self::encode) made; temporary tensors are

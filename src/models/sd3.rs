@@ -76,6 +76,25 @@ impl Config {
         Ok(config)
     }
 
+    /// Stable Diffusion 3 medium's: 2.1·10^9 parameters.
+    pub fn medium() -> Self {
+        Self {
+            patch_size: 2,
+            in_channels: 16,
+            out_channels: Some(16),
+            num_layers: 24,
+            attention_head_dim: 64,
+            num_attention_heads: 24,
+            joint_attention_dim: 4096,
+            caption_projection_dim: 1536,
+            pooled_projection_dim: 2048,
+            pos_embed_max_size: 192,
+            sample_size: 128,
+            dual_attention_layers: Vec::new(),
+            qk_norm: None,
+        }
+    }
+
     /// Width of the blocks.
     pub fn width(&self) -> usize {
         self.num_attention_heads * self.attention_head_dim

@@ -46,6 +46,7 @@ impl TextEncoders {
     /// # Errors
     /// More than 512 T5 tokens, a tokenizer whose ids have no row in the encoder's table, or no memory.
     pub fn encode(&self, prompt: &str, t5_tokens: usize) -> anyhow::Result<Encoded> {
+        check_t5_tokens(t5_tokens)?;
         let [first, second] = [self.clips[0].encode(prompt)?, self.clips[1].encode(prompt)?];
         Encoded::join(&first, &second, &self.third.encode(prompt, t5_tokens)?)
     }
@@ -62,6 +63,7 @@ impl TextEncoders {
         prompts: &[P],
         t5_tokens: usize,
     ) -> anyhow::Result<Vec<Encoded>> {
+        check_t5_tokens(t5_tokens)?;
         let package = Package::open(package_dir)?;
         let max_len = clip_len(&package)?;
         let with_clip = |idx| -> anyhow::Result<Vec<ClipStates>> {
@@ -121,17 +123,18 @@ impl Clip {
     }
 }
 
-/// A T5 with its tokenizer, or what stands in for it.
-enum Third {
-    T5 {
-        tokenizer: Tokenizer,
-        model: T5Encoder,
-        vocab_size: usize,
-    },
-    /// Zeros of the width that the transformer wants.
-    Zeros {
-        width: usize,
-    },
+/// The third part of a context: T5's, or zeros where the package has no T5.
+struct Third {
+    t5: Option<T5>,
+    /// T5's, or what the transformer wants.
+    width: usize,
+}
+
+/// A T5 with its tokenizer.
+struct T5 {
+    tokenizer: Tokenizer,
+    model: T5Encoder,
+    vocab_size: usize,
 }
 
 impl Third {
@@ -139,33 +142,36 @@ impl Third {
         let name = "text_encoder_3";
         if !package.has(name) {
             let width = Keys::read(&package.config("transformer"))?.count("joint_attention_dim")?;
-            return Ok(Self::Zeros { width });
+            return Ok(Self { t5: None, width });
         }
         let config = t5::Config::read(&package.config(name))?;
         let tokenizer = Tokenizer::open(&package.folder("tokenizer_3"), Kind::T5)?;
         let weights = Weights::open(&package.weights(name)?, device, dtype)?;
         let model = T5Encoder::load(&config, &weights).with_context(|| format!("load {name}"))?;
         weights.finish().with_context(|| package.folder(name).display().to_string())?;
-        Ok(Self::T5 { tokenizer, model, vocab_size: config.vocab_size })
+        Ok(Self { t5: Some(T5 { tokenizer, model, vocab_size: config.vocab_size }), width: config.d_model })
     }
 
     fn encode(&self, prompt: &str, n_tokens: usize) -> anyhow::Result<T5States> {
-        ensure!(n_tokens <= MOST_T5_TOKENS, "{n_tokens} T5 tokens: diffusers allows {MOST_T5_TOKENS}");
-        match self {
-            Self::T5 { tokenizer, model, vocab_size } => {
-                let Ids { ids, n_cut } = tokenizer.ids(prompt, n_tokens)?;
-                check_ids(&ids, *vocab_size, "text_encoder_3")?;
-                let hidden = model.forward(&ids).context("run text_encoder_3")?;
-                Ok(T5States { hidden: Some(rows(&hidden)?), n_rows: n_tokens, width: hidden.dim(2)?, n_cut })
-            }
-            Self::Zeros { width } => Ok(T5States { hidden: None, n_rows: n_tokens, width: *width, n_cut: 0 }),
-        }
+        let Self { t5, width } = self;
+        let Some(T5 { tokenizer, model, vocab_size }) = t5 else {
+            return Ok(T5States { hidden: None, n_rows: n_tokens, width: *width, n_cut: 0 });
+        };
+        let Ids { ids, n_cut } = tokenizer.ids(prompt, n_tokens)?;
+        check_ids(&ids, *vocab_size, "text_encoder_3")?;
+        let hidden = rows(&model.forward(&ids).context("run text_encoder_3")?)?;
+        Ok(T5States { hidden: Some(hidden), n_rows: n_tokens, width: *width, n_cut })
     }
 }
 
 /// The only element of a batch, in f32 on the CPU.
 fn rows(batch: &Tensor) -> anyhow::Result<Tensor> {
     Ok(batch.squeeze(0)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)
+}
+
+fn check_t5_tokens(n_tokens: usize) -> anyhow::Result<()> {
+    ensure!(n_tokens <= MOST_T5_TOKENS, "{n_tokens} T5 tokens: diffusers allows {MOST_T5_TOKENS}");
+    Ok(())
 }
 
 fn check_ids(ids: &[u32], vocab_size: usize, name: &str) -> anyhow::Result<()> {

@@ -32,6 +32,7 @@ enum Kind {
         only_looks: bool,
     },
     Blueprint,
+    Random,
 }
 
 /// A tensor that a model asked for.
@@ -87,6 +88,12 @@ impl Weights {
         Self::new(Kind::Blueprint, &Device::Cpu, DType::F32)
     }
 
+    /// Weights drawn anew each time: matrices from N(0, 1/fan-in), vectors that scale are 1, others 0.
+    /// For measuring what a model takes, not what it makes.
+    pub fn random(device: &Device, dtype: DType) -> Self {
+        Self::new(Kind::Random, device, dtype)
+    }
+
     fn new(kind: Kind, device: &Device, dtype: DType) -> Self {
         let source = Source { kind, device: device.clone(), dtype, asked: Mutex::default() };
         Self { source: Arc::new(source), prefix: String::new() }
@@ -102,7 +109,7 @@ impl Weights {
     pub fn has(&self, name: &str) -> bool {
         match &self.source.kind {
             Kind::Files { by_name, .. } => by_name.contains_key(&self.full(name)),
-            Kind::Blueprint => true,
+            Kind::Blueprint | Kind::Random => true,
         }
     }
 
@@ -124,11 +131,26 @@ impl Weights {
                 tensor = Some(files[idx].load(&name, &self.source.device)?.to_dtype(self.source.dtype)?);
             }
         }
+        if matches!(self.source.kind, Kind::Random) {
+            tensor = Some(self.draw(&shape, &name)?);
+        }
         let asked = Asked { shape: shape.dims().to_vec(), found };
         self.source.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(name, asked);
         match tensor {
             Some(tensor) => Ok(tensor),
             None => Tensor::zeros((), self.source.dtype, &self.source.device)?.broadcast_as(shape),
+        }
+    }
+
+    fn draw(&self, shape: &Shape, name: &str) -> Result<Tensor> {
+        let (dtype, device) = (self.source.dtype, &self.source.device);
+        match shape.dims() {
+            [_] if name.ends_with("weight") => Tensor::ones(shape, dtype, device),
+            [_] => Tensor::zeros(shape, dtype, device),
+            dims => {
+                let fan_in: usize = dims[1..].iter().product();
+                Tensor::randn(0_f32, 1.0 / (fan_in as f32).sqrt(), shape, device)?.to_dtype(dtype)
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod database;
 mod enqueue;
+mod generate;
 mod json;
 mod model;
 mod words;

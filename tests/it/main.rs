@@ -4,6 +4,7 @@
 mod cli;
 mod dataset;
 mod image;
+mod making;
 mod metrics;
 mod models;
 mod plan;

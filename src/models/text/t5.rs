@@ -212,3 +212,25 @@ impl Block {
         &x + self.wo.forward(&y)?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::bucket;
+
+    /// Where a new class begins, as torch computes it: for 32 classes up to 128, 16 up to 64, 8 up to 20.
+    #[test]
+    fn classes_of_distances_begin_where_transformers_has_them() {
+        let check = |n_buckets: usize, max_distance: usize, starts: &[i64]| {
+            let half = u32::try_from(n_buckets / 2).unwrap();
+            for distance in 0..512 {
+                let class = u32::try_from(starts.iter().filter(|it| **it <= distance).count()).unwrap();
+                assert_eq!(bucket(-distance, n_buckets, max_distance), class, "-{distance} of {n_buckets}");
+                let ahead = if distance > 0 { half + class } else { 0 };
+                assert_eq!(bucket(distance, n_buckets, max_distance), ahead, "{distance} of {n_buckets}");
+            }
+        };
+        check(32, 128, &[1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]);
+        check(16, 64, &[1, 2, 3, 4, 8, 16, 32]);
+        check(8, 20, &[1, 2, 7]);
+    }
+}

@@ -63,6 +63,7 @@ fn the_authors_torch_drew_few_bits() {
     // With 8 bits there are no more than 128·… values: many of a large draw repeat.
     let few = randn(0, &[4096], DType::BF16, Recipe::Authors).unwrap();
     let many = randn(0, &[4096], DType::BF16, Recipe::Current).unwrap();
-    let distinct = |it: &Tensor| values(it).iter().map(|it| it.to_bits()).collect::<std::collections::HashSet<_>>().len();
+    let distinct =
+        |it: &Tensor| values(it).iter().map(|it| it.to_bits()).collect::<std::collections::HashSet<_>>().len();
     assert!(distinct(&few) < distinct(&many));
 }

@@ -41,7 +41,8 @@ fn the_velocity_is_that_of_diffusers() {
             let part = |part: &str| &theirs[&format!("run.{idx}.{part}")];
             let keys = [&run["negative_key"], &run["prompt_key"]];
             let texts: Vec<Encoded> = keys.iter().filter_map(|it| it.as_str()).map(|it| encoded(it, &theirs)).collect();
-            let stack = |of: fn(&Encoded) -> Tensor| Tensor::stack(&texts.iter().map(of).collect::<Vec<_>>(), 0).unwrap();
+            let stack =
+                |of: fn(&Encoded) -> Tensor| Tensor::stack(&texts.iter().map(of).collect::<Vec<_>>(), 0).unwrap();
             let latent = Tensor::cat(&vec![part("noise"); texts.len()], 0).unwrap();
             let timestep = values(part("timesteps"))[0];
             let (context, pooled) = (stack(|it| it.context.clone()), stack(|it| it.pooled.clone()));
@@ -63,9 +64,14 @@ fn latents_and_pictures_are_those_of_diffusers() {
             let text = |key: &str| run[key].as_str().map(|it| encoded(it, &theirs));
             let mut steps = Vec::new();
             let latent = denoiser
-                .denoise(&text("prompt_key").unwrap(), text("negative_key").as_ref(), &sampling(run), &mut |done, of| {
-                    steps.push((done, of));
-                })
+                .denoise(
+                    &text("prompt_key").unwrap(),
+                    text("negative_key").as_ref(),
+                    &sampling(run),
+                    &mut |done, of| {
+                        steps.push((done, of));
+                    },
+                )
                 .unwrap();
             let n_steps = sampling(run).steps;
             assert_eq!(steps.len(), n_steps);

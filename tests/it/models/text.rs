@@ -244,3 +244,46 @@ fn a_blueprint_asks_for_what_the_files_have() {
         }
     }
 }
+
+#[test]
+fn the_full_size_encoders_want_the_tensors_that_transformers_has() {
+    for (name, n_tensors) in [("sd3-text-encoder", 197), ("sd3-text-encoder-2", 517), ("sd3-text-encoder-3", 219)] {
+        let manifest = json(&format!("../manifests/{name}.json"));
+        let mut wanted: Vec<(String, Vec<usize>)> = Vec::new();
+        for (name, shape) in manifest["tensors"].as_object().unwrap() {
+            wanted.push((name.clone(), serde_json::from_value(shape.clone()).unwrap()));
+        }
+        wanted.sort();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        fs::write(&path, manifest["config"].to_string()).unwrap();
+        let blueprint = Weights::blueprint();
+        if name.ends_with('3') {
+            t5::T5Encoder::load(&t5::Config::read(&path).unwrap(), &blueprint).unwrap();
+        } else {
+            clip::ClipText::load(&clip::Config::read(&path).unwrap(), &blueprint).unwrap();
+        }
+        assert_eq!(blueprint.asked(), wanted);
+        assert_eq!(wanted.len(), n_tensors);
+    }
+}
+
+#[test]
+fn bf16_points_the_same_way() {
+    for name in PACKAGES {
+        let coarse = TextEncoders::load(&golden(name), &Device::Cpu, DType::BF16).unwrap();
+        let fine = encoders(name);
+        for prompt in ["", "a lighthouse on a hill above the town"] {
+            let (coarse, fine) = (coarse.encode(prompt, 16).unwrap(), fine.encode(prompt, 16).unwrap());
+            for (a, b) in [(&coarse.context, &fine.context), (&coarse.pooled, &fine.pooled)] {
+                let cosine = cosine(&values(a), &values(b));
+                assert!(cosine > 0.999, "{name}, {prompt:?}: {cosine}");
+            }
+        }
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}

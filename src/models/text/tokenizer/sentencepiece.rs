@@ -23,6 +23,7 @@ const MARKS: [u64; 2] = [3, 4];
 /// Reads a file's bytes.
 pub fn parse(bytes: &[u8]) -> anyhow::Result<File> {
     let mut file = File { pieces: Vec::new(), controls: Vec::new(), charsmap: None };
+    let mut is_whole = false;
     for field in Fields(bytes) {
         match field.context("is no SentencePiece model, or is truncated")? {
             (1, Value::Bytes(it)) => {
@@ -41,6 +42,7 @@ pub fn parse(bytes: &[u8]) -> anyhow::Result<File> {
                 ensure!(kind.unwrap_or(UNIGRAM) == UNIGRAM, "is a SentencePiece model, but not of the unigram type");
             }
             (3, Value::Bytes(it)) => {
+                is_whole = true;
                 for field in Fields(it) {
                     if let (2, Value::Bytes(table)) = field.context("normalizer_spec")? {
                         file.charsmap = Some(table.to_vec()).filter(|it| !it.is_empty());
@@ -50,6 +52,8 @@ pub fn parse(bytes: &[u8]) -> anyhow::Result<File> {
             _ => {}
         }
     }
+    // It is written after the pieces: without it the file was cut between two of them.
+    ensure!(is_whole, "has no normalizer_spec: it is no SentencePiece model, or is truncated");
     ensure!(!file.pieces.is_empty(), "holds no pieces: it is no SentencePiece model");
     Ok(file)
 }

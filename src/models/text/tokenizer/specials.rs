@@ -25,21 +25,31 @@ const N_EXTRA_IDS: u64 = 100;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
+    /// Its beginning.
     Left,
+    /// Its end.
     Right,
 }
 
 /// What `tokenizer_config.json` and the files beside it say.
 pub struct Settings {
+    /// Marks a prompt's beginning; empty where nothing does.
     pub first: String,
+    /// Marks its end.
     pub last: String,
+    /// Fills it up.
     pub pad: String,
+    /// Stands for what the vocabulary lacks.
     pub unknown: String,
     /// In the order in which they are added; of two with one content the later one holds.
     pub added: Vec<AddedToken>,
+    /// Whether special tokens in a prompt are taken for plain text.
     pub split_special_tokens: bool,
+    /// Where a prompt is cut.
     pub truncation: Side,
+    /// Where it is filled up.
     pub padding: Side,
+    /// `model_max_length`, where it is a length.
     pub max_len: Option<usize>,
 }
 
@@ -137,7 +147,7 @@ impl Settings {
         let first = if kind == Kind::Clip { text("bos_token")? } else { String::new() };
         let (last, pad, unknown) = (text("eos_token")?, text("pad_token")?, text("unk_token")?);
         let extra = extra_tokens(&config, kind, controls).with_context(about)?;
-        let added = in_order(by_id, &named, extra);
+        let added = in_order(by_id, &named, &extra);
         let side = |key: &str| match config.get(key) {
             Some(value) => Side::deserialize(value).with_context(|| format!("{}: {key}", about())),
             None => Ok(Side::Right),
@@ -258,11 +268,11 @@ fn extra_tokens(config: &Map<String, Value>, kind: Kind, controls: Vec<String>) 
     Ok(tokens)
 }
 
-fn in_order(by_id: BTreeMap<u64, Token>, named: &[(String, Option<Token>)], extra: Vec<Token>) -> Vec<AddedToken> {
+fn in_order(by_id: BTreeMap<u64, Token>, named: &[(String, Option<Token>)], extra: &[Token]) -> Vec<AddedToken> {
     let known: Vec<String> = by_id.values().map(|it| it.content().to_owned()).collect();
     let mut tokens: Vec<Token> = by_id.into_values().collect();
     let named: Vec<&Token> = named.iter().filter_map(|(_, it)| it.as_ref()).collect();
-    for token in named.iter().copied().chain(&extra) {
+    for token in named.iter().copied().chain(extra) {
         if !known.iter().any(|it| it == token.content()) && !tokens.contains(token) {
             tokens.push(token.clone());
         }

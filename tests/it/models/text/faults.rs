@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{DType, Device, TextEncoders, copy, golden};
+use super::{DType, Device, Kind, TextEncoders, Tokenizer, copy, golden};
 
 /// What loading and encoding says after `damage` was done to a copy of a package.
 fn fault(package: &str, damage: impl FnOnce(&Path)) -> String {
@@ -51,16 +51,15 @@ fn truncated_merges_are_seen() {
 }
 
 #[test]
-fn every_truncated_sentencepiece_file_is_refused_or_read_without_a_crash() {
-    use jobctl::models::text::tokenizer::{Kind, Tokenizer};
+fn a_truncated_sentencepiece_file_is_refused() {
     let bytes = fs::read(golden("tiny/tokenizer_3/spiece.model")).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let mut n_refused = 0;
-    for n in (0..bytes.len()).step_by(bytes.len() / 50) {
-        fs::write(folder.path().join("spiece.model"), &bytes[..n]).unwrap();
-        n_refused += usize::from(Tokenizer::open(folder.path(), Kind::T5).is_err());
+    let path = folder.path().join("spiece.model");
+    let lengths = (0..500).chain((500..bytes.len()).step_by(5001)).chain([bytes.len() - 100]);
+    for n in lengths {
+        fs::write(&path, &bytes[..n]).unwrap();
+        assert!(Tokenizer::open(folder.path(), Kind::T5).is_err(), "{n} of {} bytes", bytes.len());
     }
-    assert!(n_refused > 40, "{n_refused}");
 }
 
 #[test]
