@@ -18,9 +18,9 @@ use super::{sd3, vae};
 
 /// The decoder's budget for bands that plans count with.
 pub const BANDS: usize = 1 << 30;
-/// What attention takes for scores at most, one and a half times its own budget: in f32, which is for the CPU, and in 16
-/// bits, which is for GPUs.
-const SCORES: [usize; 2] = [96 << 20, 3 << 30];
+/// What attention takes for scores at most, in f32, which is for the CPU, and in 16 bits, which is for GPUs: one and a
+/// half times its own budget, and on the CPU one block more, which the allocator was seen to keep.
+const SCORES: [usize; 2] = [128 << 20, 3 << 30];
 /// Tokens of CLIP, and of T5 unless it is told otherwise.
 const TEXT_TOKENS: u64 = 77 + 256;
 /// What libraries keep for themselves: packed matrices, threads.

@@ -4,4 +4,5 @@ mod database;
 mod enqueue;
 mod generate;
 mod json;
+mod model;
 mod words;

@@ -1,6 +1,6 @@
 //! The models against diffusers and transformers.
 
-mod hub;
+pub mod hub;
 mod init;
 mod manifests;
 mod memory;

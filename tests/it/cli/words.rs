@@ -27,7 +27,7 @@ fn every_verb_shows_an_example() {
     let verbs = verbs(&plain(&["--help"], 0).out);
     for verb in ["enqueue", "run", "plan", "status", "jobs", "show", "logs", "cancel", "retry", "pause", "resume"]
         .into_iter()
-        .chain(["worker", "score", "dataset", "report", "bench", "db"])
+        .chain(["worker", "score", "dataset", "model", "report", "bench", "db"])
     {
         assert!(verbs.iter().any(|it| it == verb), "{verb} is not in {verbs:?}");
     }
