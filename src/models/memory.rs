@@ -18,9 +18,9 @@ use super::{sd3, vae};
 
 /// The decoder's budget for bands that plans count with.
 pub const BANDS: usize = 1 << 30;
-/// What attention takes for scores at most, in f32, which is for the CPU, and in 16 bits, which is for GPUs: one and a
-/// half times its own budget, and on the CPU one block more, which the allocator was seen to keep.
-const SCORES: [usize; 2] = [128 << 20, 3 << 30];
+/// What attention takes for scores at most: in f32, which is for the CPU, where each core has a few rows; and in 16
+/// bits, which is for GPUs, one and a half times its own budget.
+const SCORES: [usize; 2] = [16 << 20, 3 << 30];
 /// Tokens of CLIP, and of T5 unless it is told otherwise.
 const TEXT_TOKENS: u64 = 77 + 256;
 /// What libraries keep for themselves: packed matrices, threads.
@@ -277,9 +277,9 @@ impl Needs {
         let n_joint = n + TEXT_TOKENS;
         let scores = scores(batch * config.num_attention_heads as u64 * n_joint, n_joint, dtype);
         let attention = 5 * image + 4 * text + 7 * joint + scores;
-        // In the feed-forward part: the image before and after, normed, its three; the text's; what was attended; the
-        // four times wider state twice.
-        let feed_forward = 15 * image + 5 * text + joint;
+        // In the feed-forward part: the image before and after, normed, shifted, its three; the text's; what was
+        // attended; the four times wider state twice, what comes of it twice, and one that a matrix's packing takes.
+        let feed_forward = 18 * image + 5 * text + joint;
         // A normalisation has four copies in f32 beside what is kept.
         let norm = 7 * image + 5 * text + joint + 4 * image * 4 / size;
         attention.max(feed_forward).max(norm)
@@ -303,19 +303,21 @@ impl Needs {
         let mut n_in = channels[0];
         for (idx, &n_out) in channels.iter().enumerate() {
             let (before, after) = (pixels * n_in * size, pixels * n_out * size);
-            // What a projection of the input takes beside its result comes on top where the width changes.
-            let block = if n_in == n_out { before + 3 * after } else { 2 * before + 4 * after };
-            worst = worst.max(block.max(before + 2 * after + band(pixels * n_out.max(n_in), 1)));
+            // A GPU's projection of the input takes another copy of it.
+            let copied = if n_in == n_out || dtype == DType::F32 { 0 } else { before };
+            let block = before + copied + if n_in == n_out { 3 } else { 4 } * after;
+            worst = worst.max(block.max(before + 2 * after + band(pixels, n_in, n_out, dtype)));
             n_in = n_out;
             if idx + 1 < channels.len() {
                 let doubled = after * 4;
-                worst = worst.max(after + doubled + band(pixels * n_out, 4));
+                worst = worst.max(after + doubled + band(pixels * 4, n_out, n_out, dtype));
                 pixels *= 4;
             }
         }
         let grows = if config.stride == 2 { 4 } else { 1 };
         let picture = pixels * grows * config.out_channels as u64;
-        let last = pixels * n_in * size + picture * size + band(pixels * n_in, grows);
+        let colours = config.out_channels as u64;
+        let last = pixels * n_in * size + picture * size + band(pixels * grows, n_in, colours, dtype);
         // On the host: in the type computed in, in f32 twice and in bytes.
         worst.max(last).max(picture * (size + 9))
     }
@@ -328,8 +330,9 @@ fn scores(queries: u64, keys: u64, dtype: DType) -> u64 {
     (queries * keys * 12).min(most)
 }
 
-/// The temporary tensors of one band of a tensor of so many numbers, each of which becomes `grows` of them: three copies
-/// in f32, of the four that the budget counts.
-fn band(numbers: u64, grows: u64) -> u64 {
-    (numbers * grows * 12).min(BANDS as u64)
+/// The temporary tensors of one band of so many pixels: on the CPU what is convolved and what comes of it, on a GPU
+/// three copies in f32, of the four that the budget counts.
+fn band(pixels: u64, n_in: u64, n_out: u64, dtype: DType) -> u64 {
+    let numbers = if dtype == DType::F32 { n_in + n_out } else { 3 * n_in };
+    (pixels * numbers * 4).min(BANDS as u64)
 }

@@ -72,8 +72,10 @@ fn a_plan_is_about_what_is_taken() {
     let measured: Vec<u64> = line.split(' ').map(|it| it.parse().unwrap()).collect();
     let plan = memory::plan(&Package::open(&root).unwrap(), SIDE, SIDE, DType::F32, true).unwrap();
     for (stage, measured) in [plan.denoiser, plan.vae].iter().zip(measured) {
-        let ratio = stage.working as f64 / measured as f64;
-        assert!((0.85..2.0).contains(&ratio), "planned {}, measured {measured}", stage.working);
+        let planned = stage.working;
+        // A plan also counts what libraries may keep.
+        let is_about = planned >= measured / 8 * 7 && planned <= measured / 2 * 3 + (64 << 20);
+        assert!(is_about, "planned {planned}, measured {measured}");
     }
 }
 
