@@ -278,7 +278,8 @@ impl Needs {
         let scores = scores(batch * config.num_attention_heads as u64 * n_joint, n_joint, dtype);
         let attention = 5 * image + 4 * text + 7 * joint + scores;
         // In the feed-forward part: the image before and after, normed, shifted, its three; the text's; what was
-        // attended; the four times wider state twice, what comes of it twice, and one that a matrix's packing takes.
+        // attended; the four times wider state twice, what comes of it twice, and one more that was
+        // measured and is not explained.
         let feed_forward = 18 * image + 5 * text + joint;
         // A normalisation has four copies in f32 beside what is kept.
         let norm = 7 * image + 5 * text + joint + 4 * image * 4 / size;
