@@ -1,5 +1,7 @@
 //! Scaled dot-product attention: the one entry for all models.
 
+mod cpu;
+
 use candle_core::{D, DType, Result, Tensor};
 
 /// How many bytes of scores may exist at a time on the CPU; a block of queries has at least one row.
@@ -19,6 +21,10 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&T
     let (n_batch, n_heads, n_queries, _) = q.dims4()?;
     let n_keys = k.dim(2)?;
     let q = (q * scale)?.contiguous()?;
+    let is_tracked = q.track_op() || k.track_op() || v.track_op();
+    if q.device().is_cpu() && q.dtype() == DType::F32 && bias.is_none() && !is_tracked {
+        return cpu::attention(&q, &k.contiguous()?, &v.contiguous()?);
+    }
     let k_t = k.transpose(2, 3)?.contiguous()?;
     let v = v.contiguous()?;
     let budget = if q.device().is_cpu() { CPU_SCORES } else { GPU_SCORES };
