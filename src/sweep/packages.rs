@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use rayon::prelude::*;
 
 use super::Sweep;
@@ -13,9 +13,9 @@ use super::making::Places;
 use super::prompts::{self, Prompt};
 use crate::job::Hash;
 use crate::job::task::making::{Part, Partition};
-use crate::models::package::Package;
+use crate::models::package::{self, Package};
 use crate::models::pipeline::Sizes;
-use crate::models::vae;
+use crate::models::{hub, vae};
 
 /// What a sweep's blocks need beside pictures, before anything is hashed.
 #[derive(Debug, Default)]
@@ -153,23 +153,13 @@ impl Resources {
 impl Wanted {
     fn find(model: &str, base: &Path) -> anyhow::Result<Self> {
         let path = base.join(model);
-        let root = if path.is_dir() { path } else { locate(model)? };
+        let root = if path.is_dir() { path } else { hub::locate(model)? };
         let root = root.canonicalize().with_context(|| format!("find {}", root.display()))?;
         let package = Package::open(&root)?;
         let vae = vae::Config::read(&package.config("vae"))?;
         let factor = u32::try_from(vae.factor()).context("the autoencoder's factor")?;
         Ok(Self { package, factor, stride: vae.stride, parts: BTreeSet::new() })
     }
-}
-
-/// The folder of a package that is known by its name.
-///
-/// # Errors
-/// There is none.
-pub fn locate(model: &str) -> anyhow::Result<PathBuf> {
-    let path = PathBuf::from(model);
-    ensure!(path.is_dir(), "there is no package `{model}`");
-    Ok(path)
 }
 
 /// The hash of a part as it lies on this machine's disk, every byte of it read.
@@ -189,36 +179,11 @@ pub fn hash_part(root: &Path, part: Part) -> anyhow::Result<Hash> {
 
 /// Every file that a part reads, sorted.
 fn part_files(package: &Package, part: Part) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let add_model = |component: &str, files: &mut Vec<PathBuf>| -> anyhow::Result<()> {
-        files.push(package.config(component));
-        files.extend(package.weights(component)?);
-        Ok(())
-    };
-    match part {
-        Part::Text => {
-            let components = package.components.keys().filter(|it| it.starts_with("text_encoder"));
-            for component in components {
-                add_model(component, &mut files)?;
-            }
-            for tokenizer in package.components.keys().filter(|it| it.starts_with("tokenizer")) {
-                files.extend(regular_files(&package.folder(tokenizer))?);
-            }
-        }
-        Part::Denoiser => {
-            add_model("transformer", &mut files)?;
-            files.extend([package.config("scheduler"), package.config("vae")]);
-        }
-        Part::Vae => add_model("vae", &mut files)?,
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn regular_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = folder.read_dir().with_context(|| format!("read {}", folder.display()))?;
-    let paths = entries.map(|it| Ok(it?.path())).collect::<std::io::Result<Vec<_>>>()?;
-    Ok(paths.into_iter().filter(|it| it.is_file()).collect())
+    package.files(match part {
+        Part::Text => package::Part::Text,
+        Part::Denoiser => package::Part::Denoiser,
+        Part::Vae => package::Part::Vae,
+    })
 }
 
 /// The hash of the files' names below the package and of their bytes.

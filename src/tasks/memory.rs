@@ -11,10 +11,11 @@ use crate::gpu;
 use crate::image::Rgb;
 use crate::job::Hash;
 use crate::job::task::making::{Part, Precision};
+use crate::models::hub;
 use crate::models::package::Package;
 use crate::models::pipeline::{Decoder, Denoiser};
 use crate::models::text::TextEncoders;
-use crate::sweep::packages::{hash_part, locate};
+use crate::sweep::packages::hash_part;
 
 /// What a slot keeps from one task to the next.
 pub struct Memory {
@@ -122,7 +123,7 @@ fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Package, TaskError> 
         let root = if seen.is_dir() {
             seen
         } else {
-            match locate(&it.name).with_context(|| format!("{} is gone", seen.display())) {
+            match hub::locate(&it.name).with_context(|| format!("{} is gone", seen.display())) {
                 Ok(root) => root,
                 Err(error) => {
                     last = Some(TaskError::Retry(error));

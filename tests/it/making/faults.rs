@@ -30,7 +30,7 @@ async fn mistakes_that_only_the_package_shows_are_told_with_their_place() {
     let prompts = "prompts = [\"a\"]";
     check(&format!("{prompts}\nsize = [64, \"100x64\"]"), &tiny(), 9, &["100x64", "96x64 is the nearest"]);
     check(&format!("{prompts}\nsize = 4096"), &tiny(), 9, &["4096x4096", "384x384"]);
-    check(&format!("{prompts}\nsize = 64"), Path::new("no/such"), 5, &["no/such"]);
+    check(&format!("{prompts}\nsize = 64"), Path::new("./no-such"), 5, &["./no-such", "neither a folder"]);
     check("prompts = \"none.jsonl\"\nsize = 64", &tiny(), 8, &["none.jsonl"]);
     check("prompts = \"bad.jsonl\"\nsize = 64", &tiny(), 8, &["bad.jsonl:2: the prompt is empty"]);
     let shard = copy_of_tiny(&db);

@@ -2,12 +2,14 @@
 
 use std::fs;
 
+use candle_core::Device;
 use jobctl::image::{MAX_PIXELS, decode};
+use jobctl::models::pipeline::latent_from_bytes;
 use rustix::process::Signal;
 
 use super::{FOUR, LONG, generate, tiny};
 use crate::support::database::Database;
-use crate::support::wait_until;
+use crate::support::{golden, golden_json, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_prompts_and_two_seeds_are_four_images_with_all_that_made_them() {
@@ -129,4 +131,44 @@ async fn prompts_come_from_files_and_samples_from_their_names() {
     assert!(bytes.starts_with(&[0xFF, 0xD8]) && String::from_utf8_lossy(&bytes).contains("\"prompt\":\"a fox\""));
     let report = fs::read_to_string(said[1]["report"].as_str().unwrap()).unwrap();
     assert!(report.contains("1 of 2"), "the report says how many prompts were cut off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_jobs_makes_what_diffusers_makes() {
+    let run = &golden_json("sd3/tiny.json")["runs"][1];
+    let db = Database::new().await;
+    let text = |key: &str| run[key].as_str().unwrap().to_owned();
+    let keys = format!(
+        "prompts = [{:?}]\nnegative = {:?}\nsize = \"{}x{}\"\nsteps = {}\nguidance = {}\nseed = {}",
+        text("prompt"),
+        text("negative_prompt"),
+        run["width"],
+        run["height"],
+        run["steps"],
+        run["guidance"],
+        run["seed"]
+    );
+    let path = generate(&db, "parity", &tiny(), &keys);
+    let sweep =
+        fs::read_to_string(&path).unwrap().replace("t5_tokens = 16", &format!("t5_tokens = {}", run["t5_tokens"]));
+    fs::write(&path, sweep).unwrap();
+    db.jobctl(["run", path.to_str().unwrap()], 0);
+
+    let made = "select encode(artifact, 'hex') from job_output natural join (select key from every_job where kind = 'denoise') as it";
+    let made = latent_from_bytes(&db.artifact(made).await).unwrap();
+    let goldens = candle_core::safetensors::load(golden("sd3/tiny.safetensors"), &Device::Cpu).unwrap();
+    let expected = &goldens["run.1.latent"];
+    assert_eq!(made.dims(), expected.dims());
+    let values = |it: &candle_core::Tensor| it.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (made, expected) = (values(&made), values(expected));
+    let largest = expected.iter().fold(0_f32, |most, it| most.max(it.abs()));
+    let off = made.iter().zip(&expected).fold(0_f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(off < 1e-3 * largest, "{off} of {largest}");
+
+    let bytes = db.artifact("select file from generated_image").await;
+    let picture = decode(&bytes, MAX_PIXELS).unwrap();
+    let expected: Vec<u8> = goldens["run.1.image"].flatten_all().unwrap().to_vec1().unwrap();
+    let most = picture.pixels.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
+    assert_eq!(picture.pixels.len(), expected.len());
+    assert!(most <= Some(1), "a pixel is off by {most:?}");
 }
