@@ -7,6 +7,8 @@ mod cudnn;
 mod fused;
 #[cfg(feature = "cuda")]
 mod graph;
+#[cfg(feature = "cuda")]
+mod rows;
 
 use candle_core::{Result, Tensor};
 

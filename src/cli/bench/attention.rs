@@ -6,7 +6,6 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use serde::Serialize;
 
 use crate::cli::Outcome;
-use crate::cli::generate::Precision;
 use crate::cli::lines::{say, say_json};
 use crate::gpu;
 use crate::gpu::attention::{attention, blockwise};
@@ -24,7 +23,7 @@ pub(super) struct Args {
     device: String,
     /// What it computes in [default: f32 on the CPU, bf16 on CUDA].
     #[arg(long)]
-    dtype: Option<Precision>,
+    dtype: Option<Numbers>,
     /// Batch, heads, queries, keys and width of a head, may be repeated [default: a list that suits the device].
     #[arg(long, value_parser = parse_shape)]
     shape: Vec<Shape>,
@@ -34,6 +33,13 @@ pub(super) struct Args {
     /// Answer in JSON, a line a shape.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Numbers {
+    F32,
+    Bf16,
+    F16,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -61,11 +67,12 @@ const SMALL: [Shape; 7] = [
     shape(1, 1, 333, 333, 512),
 ];
 /// Stable Diffusion 3 at 2048 and 4096 pixels, the same tokens with heads of 128, and a piece of the autoencoder.
-const LARGE: [Shape; 4] = [
+const LARGE: [Shape; 5] = [
     shape(2, 24, 4250, 4250, 64),
     shape(2, 24, 16538, 16538, 64),
     shape(2, 12, 16538, 16538, 128),
     shape(1, 1, 16384, 16384, 512),
+    shape(1, 1, 65536, 65536, 512),
 ];
 
 /// Most scores of which the CPU computes a reference in f64.
@@ -74,7 +81,11 @@ const CPU_SCORES: usize = 1 << 20;
 const GRADIENT_SCORES: usize = 900 << 20;
 
 fn parse_shape(text: &str) -> Result<Shape, String> {
-    let numbers: Vec<usize> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|it| it.to_string())?;
+    let numbers: Vec<usize> = text
+        .split(',')
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|it: std::num::ParseIntError| it.to_string())?;
     match numbers[..] {
         [b, h, n, m, d] if numbers.iter().all(|it| *it > 0) => Ok(shape(b, h, n, m, d)),
         _ => Err("say five numbers above 0, as in 2,24,4250,4250,64".to_owned()),
@@ -101,7 +112,10 @@ struct Line {
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let device = gpu::device(&args.device)?;
     let dtype = match args.dtype {
-        Some(precision) => precision.dtype(&device)?,
+        Some(Numbers::F32) => DType::F32,
+        Some(_) if device.is_cpu() => anyhow::bail!("the CPU computes in f32"),
+        Some(Numbers::Bf16) => DType::BF16,
+        Some(Numbers::F16) => DType::F16,
         None => gpu::native_dtype(&device),
     };
     let shapes = match (args.shape.is_empty(), device.is_cuda()) {
@@ -143,7 +157,7 @@ fn tell(line: &Line) {
     ));
 }
 
-/// [B, H, N, D] in memory of [B, N, H, D], as the models hold it, and with rows of a wider product between.
+/// [B, H, N, D] in memory of [B, N, H, D], as the models hold it.
 fn heads(b: usize, h: usize, n: usize, d: usize, device: &Device, dtype: DType) -> candle_core::Result<Tensor> {
     Tensor::randn(0_f32, 1.0, (b, n, h, d), device)?.to_dtype(dtype)?.transpose(1, 2)
 }

@@ -2,35 +2,40 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-/// How many bytes of scores may exist at a time on the CPU; a block of queries has at least one row.
+/// How many bytes of scores and their softmax in f32 may exist at a time on the CPU; a block has at least one query.
 const CPU_SCORES: usize = 64 << 20;
-/// The same on a GPU, over the three copies that a block makes in f32.
+/// The same on a GPU, where three copies exist at a time.
 const GPU_SCORES: usize = 2 << 30;
-/// Numbers of one tensor of scores: CUDA kernels count in 32 bits.
-const MOST_SCORES: usize = (1 << 31) - 1;
+/// How many bytes of bf16 scores may exist at a time where their softmax takes their place.
+#[cfg(feature = "cuda")]
+const GPU_ROWS: usize = 512 << 20;
 
-/// As [`super::attention`]. No more than a bounded part of the N×M scores exists at a time; the result does not
-/// depend on the blocks. Scores are summed in f32.
+/// As [`super::attention`]. No more than a bounded part of the N×M scores exists at a time (on CUDA always fewer than
+/// 2³¹, as kernels count in 32 bits); the result does not depend on the blocks. Scores are summed in f32.
 ///
 /// # Errors
 /// Shapes that don't fit, or no memory.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (n_batch, n_heads, n_queries, _) = q.dims4()?;
-    let n_keys = k.dim(2)?;
-    let q = (q * scale)?.contiguous()?;
+    let (n_batch, n_heads, ..) = q.dims4()?;
+    let per_query = (n_batch * n_heads * k.dim(2)?).max(1);
     let k_t = k.transpose(2, 3)?.contiguous()?;
     let v = v.contiguous()?;
-    let (budget, row) = (n_batch * n_heads * n_keys, n_batch * n_heads * n_keys);
-    let rows = match q.device().is_cpu() {
-        // Scores and their softmax in f32.
-        true => CPU_SCORES / (budget * 8).max(1),
-        false => (GPU_SCORES / (budget * 12).max(1)).min(MOST_SCORES / row.max(1)),
-    };
-    let rows = rows.clamp(1, n_queries.max(1));
-    let block = |first: usize, n: usize| -> Result<Tensor> {
-        let mut scores = q.narrow(2, first, n)?.matmul(&k_t)?.to_dtype(DType::F32)?;
+    #[cfg(feature = "cuda")]
+    if bias.is_none() && q.device().is_cuda() && q.dtype() == DType::BF16 && ![q, k, &v].iter().any(|it| it.track_op())
+    {
+        let q = q.contiguous()?;
+        return by_blocks(&q, GPU_ROWS / (per_query * 2), |q, _| {
+            let scores = q.matmul(&k_t)?;
+            super::rows::softmax(&scores, scale)?;
+            scores.matmul(&v)
+        });
+    }
+    let q = (q * scale)?.contiguous()?;
+    let rows = if q.device().is_cpu() { CPU_SCORES / (per_query * 8) } else { GPU_SCORES / (per_query * 12) };
+    by_blocks(&q, rows, |q, first| {
+        let mut scores = q.matmul(&k_t)?.to_dtype(DType::F32)?;
         if let Some(bias) = bias {
-            let bias = if bias.dim(2)? == 1 { bias.clone() } else { bias.narrow(2, first, n)? };
+            let bias = if bias.dim(2)? == 1 { bias.clone() } else { bias.narrow(2, first, q.dim(2)?)? };
             scores = scores.broadcast_add(&bias.to_dtype(DType::F32)?)?;
         }
         // The largest score only keeps the exponentials in range: no gradient flows through it.
@@ -40,11 +45,17 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&T
         // Dividing the result is one pass over the scores less than dividing the powers.
         let mixed = powers.to_dtype(v.dtype())?.matmul(&v)?.to_dtype(DType::F32)?;
         mixed.broadcast_div(&sum)?.to_dtype(v.dtype())
-    };
+    })
+}
+
+/// `work` of each block of so many queries and the first one's index, joined again.
+fn by_blocks(q: &Tensor, rows: usize, work: impl Fn(&Tensor, usize) -> Result<Tensor>) -> Result<Tensor> {
+    let n_queries = q.dim(2)?;
+    let rows = rows.clamp(1, n_queries.max(1));
     if rows >= n_queries {
-        return block(0, n_queries);
+        return work(q, 0);
     }
-    let blocks: Vec<Tensor> =
-        (0..n_queries).step_by(rows).map(|first| block(first, rows.min(n_queries - first))).collect::<Result<_>>()?;
+    let block = |first: usize| work(&q.narrow(2, first, rows.min(n_queries - first))?, first);
+    let blocks: Vec<Tensor> = (0..n_queries).step_by(rows).map(block).collect::<Result<_>>()?;
     Tensor::cat(&blocks, 2)
 }

@@ -6,10 +6,12 @@ use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
+use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, SyncOnDrop,
 };
 use candle_core::cuda_backend::{CudaDType, CudaDevice, DeviceId};
+use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor};
 use half::{bf16, f16};
 
@@ -41,7 +43,6 @@ pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Resul
         dtype: data_type(q.dtype()),
     };
     for pass in if is_trained { &[Pass::Training, Pass::Backward][..] } else { &[Pass::Inference][..] } {
-        // Gradients arrive laid out as the result, whatever the inputs' layout.
         if !on(device, |engine| Ok(engine.plan(*pass, plane).is_some()))? {
             return Ok(None);
         }
@@ -118,7 +119,8 @@ impl Engine {
             match plan {
                 Ok(plan) => Some(Rc::new(plan)),
                 Err(error) => {
-                    tracing::warn!(?pass, q = ?plane.q.dims, k = ?plane.k.dims, %error, "attention goes block by block, as cuDNN refuses it");
+                    let (q, k) = (plane.q.dims, plane.k.dims);
+                    tracing::warn!(?pass, ?q, ?k, %error, "attention goes block by block, as cuDNN refuses it");
                     None
                 }
             }
@@ -149,7 +151,7 @@ fn buffer<T: DeviceRepr>(device: &CudaDevice, n: usize) -> Result<CudaSlice<T>> 
 }
 
 /// The address of a tensor's first number, and what tells the stream when it was used.
-fn address<'a, T: CudaDType + DeviceRepr>(
+fn address<'a, T: CudaDType + DeviceRepr + 'a>(
     storage: &'a CudaStorage,
     first: usize,
     stream: &'a CudaStream,
@@ -167,7 +169,10 @@ struct Fused {
 }
 
 impl Fused {
-    fn forward<T: CudaDType + DeviceRepr>(&self, parts: [(&CudaStorage, &Layout); 3]) -> Result<(CudaStorage, Shape)> {
+    fn forward<T: CudaDType + DeviceRepr + 'static>(
+        &self,
+        parts: [(&CudaStorage, &Layout); 3],
+    ) -> Result<(CudaStorage, Shape)> {
         let [(q, _), ..] = parts;
         let device = q.device.clone();
         let [lq, lk, lv] = parts.map(|(_, layout)| layout4(layout));
@@ -190,9 +195,9 @@ impl Fused {
         Ok((CudaStorage::wrap_cuda_slice(out, device), Shape::from((b, n, h, d))))
     }
 
-    /// The gradients of q, k and v as [B, N, H, D].
-    fn backward<T: CudaDType + DeviceRepr>(&self, parts: [&Tensor; 5]) -> Result<[Tensor; 3]> {
-        let [q, k, v, out, d_out] = parts;
+    /// The gradients of q, k and v.
+    fn backward<T: CudaDType + DeviceRepr + 'static>(&self, parts: [&Tensor; 5]) -> Result<[Tensor; 3]> {
+        let [q, k, v, ..] = parts;
         let Device::Cuda(device) = q.device() else { candle_core::bail!("attention's gradient is not on CUDA") };
         let plane = Plane {
             q: layout4(q.layout())?,
@@ -228,11 +233,11 @@ impl Fused {
             let io = [&[q, k, v][..], &numbers, &[out, d_out], &after].concat();
             engine.start(device, Pass::Backward, plane, &io)
         })?;
-        let tensor = |slice: CudaSlice<T>, [b, h, n, d]: [usize; 4]| {
+        let tensor = |slice: CudaSlice<T>, dims: [usize; 4]| {
             let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(slice, device.clone()));
-            Tensor::from_storage(storage, (b, n, h, d), candle_core::op::BackpropOp::none(), false).transpose(1, 2)
+            Tensor::from_storage(storage, &dims, BackpropOp::none(), false)
         };
-        Ok([tensor(d_q, dims[0])?, tensor(d_k, dims[1])?, tensor(d_v, dims[2])?])
+        Ok([tensor(d_q, dims[0]), tensor(d_k, dims[1]), tensor(d_v, dims[2])])
     }
 }
 

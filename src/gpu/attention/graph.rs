@@ -75,8 +75,8 @@ pub(super) fn forward(handle: &Handle, shape: &Shape, is_kept: bool) -> Result<P
 /// The gradients of [`forward`].
 ///
 /// Addresses: q, k, v, scale, one (the number 1), result, its gradient (laid out as the result), the kept logarithms,
-/// the gradients of q, k and v (each laid out as [`Layout4::heads_inside`]), and two f32 buffers that the plan uses: a
-/// number for each query, and q's gradient [B, H, N, D], packed.
+/// the gradients of q, k and v (packed, as candle adds them up), and two f32 buffers that the plan uses: a number for
+/// each query, and q's gradient, packed.
 pub(super) fn backward(handle: &Handle, shape: &Shape) -> Result<Plan> {
     let mut graph = Graph::default();
     let dtype = shape.dtype;
@@ -88,9 +88,9 @@ pub(super) fn backward(handle: &Handle, shape: &Shape) -> Result<Plan> {
     let out = memory(&mut graph, shape.out())?;
     let d_out = memory(&mut graph, shape.out())?;
     let kept = graph.tensor(shape.rows(), F32, Place::Memory)?;
-    let d_q = memory(&mut graph, Layout4::heads_inside(shape.q.dims))?;
-    let d_k = memory(&mut graph, Layout4::heads_inside(shape.k.dims))?;
-    let d_v = memory(&mut graph, Layout4::heads_inside(shape.v.dims))?;
+    let d_q = memory(&mut graph, Layout4::packed(shape.q.dims))?;
+    let d_k = memory(&mut graph, Layout4::packed(shape.k.dims))?;
+    let d_v = memory(&mut graph, Layout4::packed(shape.v.dims))?;
     let row_sums = graph.tensor(shape.rows(), F32, Place::Memory)?;
     let d_q_sum = graph.tensor(Layout4::packed(shape.q.dims), F32, Place::Memory)?;
 
