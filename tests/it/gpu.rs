@@ -28,8 +28,14 @@ fn distance(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 /// Batch, heads, queries, keys, width: ragged, more keys than queries and fewer, one of each, several blocks.
-const SHAPES: [[usize; 5]; 6] =
-    [[1, 1, 1, 1, 8], [2, 3, 77, 333, 64], [2, 3, 333, 77, 64], [1, 2, 257, 300, 128], [1, 5, 130, 131, 12], [2, 4, 1100, 1500, 16]];
+const SHAPES: [[usize; 5]; 6] = [
+    [1, 1, 1, 1, 8],
+    [2, 3, 77, 333, 64],
+    [2, 3, 333, 77, 64],
+    [1, 2, 257, 300, 128],
+    [1, 5, 130, 131, 12],
+    [2, 4, 1100, 1500, 16],
+];
 
 #[test]
 fn attention_is_the_softmax_of_scaled_scores_times_the_values() {

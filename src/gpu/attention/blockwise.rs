@@ -18,13 +18,17 @@ const GPU_ROWS: usize = 512 << 20;
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&Tensor>) -> Result<Tensor> {
     let (n_batch, n_heads, ..) = q.dims4()?;
     let per_query = (n_batch * n_heads * k.dim(2)?).max(1);
+    let is_trained = [q, k, v].into_iter().chain(bias).any(Tensor::track_op);
+    if is_trained && matches!(q.dtype(), DType::BF16 | DType::F16) {
+        // Gradients through scores in 16 bits would be off by more than the fused kernels' are.
+        let wide = |x: &Tensor| x.to_dtype(DType::F32);
+        return attention(&wide(q)?, &wide(k)?, &wide(v)?, scale, bias)?.to_dtype(q.dtype());
+    }
     let k_t = k.transpose(2, 3)?.contiguous()?;
     let v = v.contiguous()?;
     #[cfg(feature = "cuda")]
-    if bias.is_none() && q.device().is_cuda() && q.dtype() == DType::BF16 && ![q, k, &v].iter().any(|it| it.track_op())
-    {
-        let q = q.contiguous()?;
-        return by_blocks(&q, GPU_ROWS / (per_query * 2), |q, _| {
+    if bias.is_none() && !is_trained && q.device().is_cuda() && q.dtype() == DType::BF16 {
+        return by_blocks(&q.contiguous()?, GPU_ROWS / (per_query * 2), |q, _| {
             let scores = q.matmul(&k_t)?;
             super::rows::softmax(&scores, scale)?;
             scores.matmul(&v)
