@@ -9,6 +9,7 @@ mod generate;
 mod jobs;
 mod lines;
 mod logs;
+mod model;
 mod pause;
 mod report;
 mod retry;
@@ -78,6 +79,7 @@ enum Command {
     Score(score::Args),
     Generate(generate::Args),
     Dataset(dataset::Args),
+    Model(model::Args),
     Bench(bench::Args),
     Db(db::Args),
     Slot(slot::Args),
@@ -105,6 +107,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Score(args) => score::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
+        Command::Model(args) => model::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Db(args) => db::run(args, config),
         Command::Slot(args) => slot::run(args),

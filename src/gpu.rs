@@ -2,7 +2,10 @@
 
 pub mod attention;
 pub mod conv;
+pub mod kernels;
+pub mod linear;
 pub mod norm;
+pub mod pointwise;
 
 use anyhow::{Context, bail};
 use candle_core::{DType, Device};

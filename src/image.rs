@@ -3,6 +3,7 @@
 pub mod damage;
 pub mod files;
 pub mod jpeg;
+pub mod labels;
 pub mod png;
 
 mod blur;

@@ -7,6 +7,7 @@ pub mod compression;
 pub mod glcm;
 mod names;
 pub mod pixel;
+pub mod shift;
 pub mod ssim;
 
 use crate::image::Rgb;
@@ -72,7 +73,7 @@ struct Group {
     pool: fn(items: &[PoolItem]) -> Option<f64>,
 }
 
-const GROUPS: [Group; 4] = [glcm::GROUP, compression::GROUP, pixel::GROUP, ssim::GROUP];
+const GROUPS: [Group; 5] = [glcm::GROUP, compression::GROUP, pixel::GROUP, ssim::GROUP, shift::GROUP];
 
 const N_METRICS: usize = {
     let mut n = 0;

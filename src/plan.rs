@@ -2,6 +2,7 @@
 
 mod build;
 mod expand;
+mod making;
 mod trim;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::Hash;
 use crate::job::task::Task;
+use crate::job::task::making::{FileFormat, Latent, Partition, Precision};
 use crate::sweep::OnFailure;
 
 pub use build::plan;
@@ -24,11 +26,12 @@ pub struct Plan {
     pub on_failure: OnFailure,
     /// Jobs of a higher priority are claimed first.
     pub priority: i16,
-    /// What is compared: the `[[images]]` blocks, then each point of the `[[damage]]` blocks.
+    /// What is compared: the `[[images]]` blocks, then each point of the `[[damage]]`, `[[generate]]` and
+    /// `[[reconstruct]]` blocks.
     pub sources: Vec<Source>,
     /// One for each source and sample, source by source.
     pub cells: Vec<Cell>,
-    /// The jobs, evaluations first. No two have one key.
+    /// The jobs: what makes pictures, stage by stage, then evaluations, then pools. No two have one key.
     pub jobs: Vec<Job>,
     /// Which job waits for which; parents stand before their children.
     pub edges: Vec<Edge>,
@@ -43,6 +46,8 @@ pub struct Source {
     pub model: Option<String>,
     /// Its place on a ladder of known damage.
     pub rung: Option<Rung>,
+    /// How a model makes its pictures; none for pictures that exist.
+    pub making: Option<Making>,
     /// The job that scores it as a set: index into [`Plan::jobs`].
     pub set: Option<usize>,
 }
@@ -64,6 +69,50 @@ pub struct Rung {
     pub severity: f64,
 }
 
+/// How a model makes a source's pictures.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Making {
+    /// Of prompts.
+    Generated {
+        /// The package, as the sweep names it.
+        model: String,
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// Steps of the schedule.
+        steps: u32,
+        /// Classifier-free guidance.
+        guidance: f64,
+        /// The negative prompt; none without guidance.
+        negative: Option<String>,
+        /// Seed of the noise.
+        seed: u64,
+        /// How many tokens T5 takes.
+        t5_tokens: u32,
+        /// What the models compute in.
+        dtype: Precision,
+        /// How the strided end of the decoder is computed.
+        partition: Partition,
+        /// How pictures are written.
+        format: FileFormat,
+    },
+    /// Of other pictures, through an autoencoder.
+    Reconstructed {
+        /// The package, as the sweep names it.
+        model: String,
+        /// The originals' source.
+        of: String,
+        /// Which latent stands for a picture.
+        latent: Latent,
+        /// How the strided end of the decoder is computed.
+        partition: Partition,
+        /// What the autoencoder computes in.
+        dtype: Precision,
+    },
+}
+
 /// One point of a sweep: one picture of one source.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Cell {
@@ -75,9 +124,9 @@ pub struct Cell {
     pub key: Hash,
     /// The job that scores it: index into [`Plan::jobs`]; none where nothing is left to score.
     pub job: Option<usize>,
-    /// The file that the picture is made from, absolute.
-    pub path: PathBuf,
-    /// What the picture shows, where somebody said so.
+    /// The file that the picture is made from, absolute; none for what a model makes of a prompt.
+    pub path: Option<PathBuf>,
+    /// What the picture shows, where somebody said so: the prompt of what a model makes.
     pub caption: Option<String>,
 }
 
@@ -88,13 +137,14 @@ pub struct Job {
     pub key: Hash,
     /// What it does.
     pub task: Task,
-    /// The key of the picture that an evaluation scores.
+    /// The key of the picture that it makes or scores.
     pub subject: Option<Hash>,
     /// The key of the picture that it is compared with.
     pub reference: Option<Hash>,
-    /// The content of the file that it decodes: a slot that has it in memory takes the job sooner.
+    /// The content of the picture that it decodes, or the part of a package that it loads: a slot that has it in
+    /// memory takes the job sooner.
     pub affinity: Option<Hash>,
-    /// Size of the scored picture, 10^6 pixels; 0 where unknown.
+    /// Size of the picture, 10^6 pixels; 0 where unknown.
     pub megapixels: f32,
 }
 

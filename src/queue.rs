@@ -3,6 +3,7 @@
 pub mod bulk;
 pub mod claim;
 pub mod control;
+pub mod devices;
 pub mod look;
 pub mod rescue;
 pub mod settle;

@@ -3,5 +3,6 @@
 pub mod artifact;
 pub mod files;
 pub mod findings;
+pub mod made;
 pub mod read;
 pub mod record;

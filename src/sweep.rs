@@ -5,6 +5,9 @@ mod captions;
 
 pub mod fault;
 pub mod inventory;
+pub mod making;
+pub mod packages;
+pub mod prompts;
 mod read;
 mod sample;
 
@@ -13,6 +16,7 @@ use crate::metrics::Metric;
 
 pub use fault::{Fault, Faults};
 pub use inventory::{Inventory, SourceFile};
+pub use making::{Generate, Reconstruct};
 
 /// A sweep file, read and found to be right.
 #[derive(Clone, Debug)]
@@ -27,6 +31,10 @@ pub struct Sweep {
     pub images: Vec<Images>,
     /// The `[[damage]]` blocks, in the file's order.
     pub damage: Vec<Damage>,
+    /// The `[[generate]]` blocks, in the file's order.
+    pub generate: Vec<Generate>,
+    /// The `[[reconstruct]]` blocks, in the file's order.
+    pub reconstruct: Vec<Reconstruct>,
     /// The `[evaluate]` block.
     pub evaluate: Evaluation,
 }
@@ -265,7 +273,11 @@ impl Sweep {
             };
             n_cells[idx] = n_of.saturating_mul(self.damage[idx].n_points());
         }
-        (0..self.images.len()).map(n_files).chain(n_cells).fold(0, u64::saturating_add)
+        let n_prompts = |idx: usize| inventory.prompts.get(idx).map_or(0, |it| it.len() as u64);
+        let generated = self.generate.iter().enumerate().map(|(idx, it)| it.n_points().saturating_mul(n_prompts(idx)));
+        let reconstructed = self.reconstruct.iter().map(|it| it.n_points().saturating_mul(n_files(it.of)));
+        let made = generated.chain(reconstructed);
+        (0..self.images.len()).map(n_files).chain(n_cells).chain(made).fold(0, u64::saturating_add)
     }
 }
 

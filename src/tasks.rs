@@ -1,25 +1,21 @@
 //! The work itself. A task sees its payload and its inputs, never the queue or the database.
 
 pub mod evaluate;
+pub mod generate;
+pub mod inputs;
+pub mod memory;
 pub mod pool;
+pub mod reconstruct;
 
 use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::Rgb;
-use crate::job::Hash;
-use crate::job::outcome::{Made, PoolInput, Scored, SetScored};
+use crate::job::outcome::{Made, Scored, SetScored};
 use crate::job::task::Task;
 
-/// What the agent looked up for a task.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Inputs {
-    /// Where files of these contents were seen; any of them may be gone or changed.
-    pub files: Vec<(Hash, OsString)>,
-    /// The scores that a pool is computed from.
-    pub scores: Vec<PoolInput>,
-}
+pub use inputs::Inputs;
+pub use memory::Memory;
 
 /// What a task made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +29,15 @@ pub enum Output {
         preview: String,
         /// Its scores, in the order in which they were asked for.
         scores: Vec<Scored>,
+    },
+    /// A file was made.
+    Made {
+        /// Where it is, in the scratch folder.
+        file: OsString,
+        /// Width and height of a picture, in pixels.
+        size: Option<(u32, u32)>,
+        /// Of an encoded prompt: tokens that the limits of CLIP-L, OpenCLIP-G and T5 cut off.
+        n_cut: Option<[usize; 3]>,
     },
     /// A set was scored.
     Pooled {
@@ -52,19 +57,21 @@ pub enum TaskError {
     Fatal(anyhow::Error),
 }
 
-/// What a slot keeps from one task to the next.
-#[derive(Default)]
-pub struct Memory {
-    /// The file decoded last: most tasks in a row are about the same one.
-    decoded: Option<(Hash, Rgb)>,
-}
-
-/// Does a task.
+/// Does a task; `progress` hears how far it is, as steps done and steps in all.
 ///
 /// # Errors
 /// Whatever kept it from being done, and whose fault it is.
-pub fn run(task: &Task, inputs: &Inputs, memory: &mut Memory) -> Result<Output, TaskError> {
+pub fn run(
+    task: &Task,
+    inputs: &Inputs,
+    memory: &mut Memory,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Output, TaskError> {
     match task {
+        Task::Encode(task) => generate::encode(task, inputs, memory),
+        Task::Denoise(task) => generate::denoise(task, inputs, memory, progress),
+        Task::Decode(task) => generate::decode(task, inputs, memory),
+        Task::Reconstruct(task) => reconstruct::run(task, inputs, memory),
         Task::Evaluate(task) => evaluate::run(task, inputs, memory),
         Task::Pool(task) => pool::run(task, inputs),
     }

@@ -2,7 +2,11 @@
 
 pub mod agent;
 pub mod child;
+pub mod devices;
+mod inputs;
 pub mod machine;
 pub mod pipe;
+mod results;
+mod scratch;
 pub mod slot;
 mod turn;

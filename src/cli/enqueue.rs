@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,13 +15,15 @@ use super::lines::{say, say_json};
 use crate::config::Config;
 use crate::database;
 use crate::job::State;
-use crate::job::task::{MetricId, Task};
+use crate::job::task::{Evaluate, MetricId, Pool, Task};
 use crate::plan::{Plan, plan};
-use crate::queue::{look, submit};
+use crate::queue::{devices, look, submit};
 use crate::store::files::FileHashes;
+use crate::store::made::save_parts;
 use crate::store::record::{KnownScores, record_plan};
 use crate::sweep::Sweep;
 use crate::sweep::inventory::{Inventory, Progress, scan};
+use crate::sweep::packages::Resources;
 use crate::worker::machine;
 
 /// A sweep of more cells than this is enqueued only when somebody says that it is meant.
@@ -75,6 +78,9 @@ pub struct Summary {
     pub revived: usize,
     /// Jobs that ended without a result before: `jobctl retry` tries them again.
     pub failed: u64,
+    /// Unfinished jobs that only a worker with CUDA takes.
+    #[serde(skip)]
+    pub n_for_cuda: i64,
     /// The sweep's row, unless nothing was enqueued.
     #[serde(skip)]
     pub row: Option<i32>,
@@ -85,7 +91,8 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let Some(sweep) = load(&args.sweep)? else { return Ok(Outcome::Misused) };
     let pool = database::open(config, 4).await?;
     let confirm = if args.dry_run || args.yes { Confirm::Assume } else { Confirm::Ask };
-    let Some(summary) = enqueue(&pool, &sweep, confirm, args.dry_run).await? else { return Ok(Outcome::Misused) };
+    let ask = Ask { confirm, needs_cuda_within: None, dry_run: args.dry_run };
+    let Some(summary) = enqueue(&pool, sweep, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, args.dry_run, args.json)?;
     Ok(Outcome::Done)
 }
@@ -104,6 +111,8 @@ pub struct Loaded {
     pub text: String,
     /// The folder that its paths start from.
     pub base: PathBuf,
+    /// The prompts and packages that it names.
+    pub resources: Resources,
 }
 
 /// Reads a sweep file; none if it has mistakes, which have been printed then.
@@ -114,8 +123,11 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read the sweep {}", path.display()))?;
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
-    match Sweep::parse(&text, &path.display().to_string()) {
-        Ok(sweep) => Ok(Some(Loaded { sweep, text, base })),
+    let name = path.display().to_string();
+    let looked_up = Sweep::parse(&text, &name)
+        .and_then(|sweep| sweep.look_up(&text, &name, &base).map(|resources| (sweep, resources)));
+    match looked_up {
+        Ok((sweep, resources)) => Ok(Some(Loaded { sweep, text, base, resources })),
         Err(faults) => {
             if std::io::stderr().is_terminal() {
                 eprintln!("{}", faults.for_terminal(100));
@@ -128,6 +140,17 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
     }
 }
 
+/// How a sweep is to be enqueued.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// What to do about very many cells.
+    pub confirm: Confirm,
+    /// Refuse jobs that need CUDA unless a worker has it that has beaten within this time; none takes them.
+    pub needs_cuda_within: Option<Duration>,
+    /// Change nothing.
+    pub dry_run: bool,
+}
+
 /// What to do about very many cells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Confirm {
@@ -137,22 +160,19 @@ pub enum Confirm {
     Ask,
 }
 
-/// Plans a sweep and enqueues what is new; none if there are very many cells and nobody confirmed them.
+/// Plans a sweep and enqueues what is new; none if there are very many cells and nobody confirmed them, or nobody has
+/// the CUDA that it needs, which has been said then.
 ///
 /// # Errors
 /// Its folders or the database are out of reach; nothing is enqueued then.
-pub async fn enqueue(
-    pool: &PgPool,
-    loaded: &Loaded,
-    confirm: Confirm,
-    dry_run: bool,
-) -> anyhow::Result<Option<Summary>> {
+pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result<Option<Summary>> {
     let mut hashes = FileHashes::load(pool).await?;
-    let inventory = take_inventory(loaded, &mut hashes)?;
-    if !is_meant(loaded.sweep.n_cells(&inventory), confirm)? {
+    let Loaded { sweep, text, base, resources } = loaded;
+    let inventory = take_inventory(&sweep, &base, resources, &mut hashes)?;
+    if !is_meant(sweep.n_cells(&inventory), ask.confirm)? {
         return Ok(None);
     }
-    let plan = plan(&loaded.sweep, &inventory)?;
+    let plan = plan(&sweep, &inventory)?;
     let key = plan.key();
     let all = plan.counts();
 
@@ -167,6 +187,7 @@ pub async fn enqueue(
         cells: plan.cells.len(),
         revived: 0,
         failed: 0,
+        n_for_cuda: 0,
         row: submit::find(&mut tx, &key).await?,
     };
     if let Some(row) = summary.row {
@@ -180,12 +201,26 @@ pub async fn enqueue(
         let trimmed = (!known.is_empty())
             .then(|| plan.clone().trim(&|picture, reference, metric| known.contains(picture, reference, metric)));
         let rest = trimmed.as_ref().unwrap_or(&plan);
-        let submitted = submit::submit(&mut tx, rest, &key, &loaded.text, &metrics, &machine::program()).await?;
+        let submitted = submit::submit(&mut tx, rest, &key, &text, &metrics, &machine::program()).await?;
         record_plan(&mut tx, submitted.sweep, &plan).await?;
         hashes.save(&mut tx, &inventory).await?;
-        summary.cpu_hours = cpu_hours(pool, rest, &submitted.is_new).await?;
+        (summary.cpu_hours, summary.gpu_hours) = hours(pool, rest, &submitted.is_new).await?;
         (summary.new, summary.revived) = (submitted.new, submitted.n_revived);
         summary.row = Some(submitted.sweep);
+    }
+    save_parts(&mut tx, &inventory).await?;
+    if let Some(row) = summary.row {
+        summary.n_for_cuda = devices::n_for_cuda(&mut tx, Some(row)).await?;
+    }
+    if let Some(stale) = ask.needs_cuda_within
+        && summary.n_for_cuda > 0
+        && !devices::has_cuda(&mut tx, stale).await?
+    {
+        let n = summary.n_for_cuda;
+        eprintln!("error: {n} jobs of this sweep need CUDA, and neither this command nor any live worker has it");
+        eprintln!("help: `dtype = \"f32\"` runs on the processor; `jobctl enqueue` leaves them to a worker with a GPU");
+        eprintln!("nothing was enqueued");
+        return Ok(None);
     }
     for (kind, n) in all {
         let n_done = n - summary.new.get(kind).copied().unwrap_or(0).min(n);
@@ -193,7 +228,7 @@ pub async fn enqueue(
             summary.done.insert(kind.to_owned(), n_done);
         }
     }
-    if dry_run {
+    if ask.dry_run {
         tx.rollback().await?;
         summary.row = None;
     } else {
@@ -202,14 +237,23 @@ pub async fn enqueue(
     Ok(Some(summary))
 }
 
-fn take_inventory(loaded: &Loaded, hashes: &mut FileHashes) -> anyhow::Result<Inventory> {
+fn take_inventory(
+    sweep: &Sweep,
+    base: &Path,
+    resources: Resources,
+    hashes: &mut FileHashes,
+) -> anyhow::Result<Inventory> {
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("hashing files {bar:40} {bytes}/{total_bytes} {eta}")
             .expect("the template is right"),
     );
-    let inventory = scan(&loaded.sweep, &loaded.base, hashes, &|progress: Progress| {
+    let show = |progress: Progress| {
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.done_bytes);
+    };
+    let inventory = scan(sweep, base, hashes, &show).and_then(|mut inventory| {
+        resources.add_to(&mut inventory, hashes, &show)?;
+        Ok(inventory)
     });
     bar.finish_and_clear();
     inventory
@@ -238,8 +282,10 @@ fn metrics(plan: &Plan) -> BTreeSet<MetricId> {
     let mut metrics = BTreeSet::new();
     let mut last: &[MetricId] = &[];
     for job in &plan.jobs {
-        let (Task::Evaluate(crate::job::task::Evaluate { metrics: asked, .. })
-        | Task::Pool(crate::job::task::Pool { metrics: asked, .. })) = &job.task;
+        let (Task::Evaluate(Evaluate { metrics: asked, .. }) | Task::Pool(Pool { metrics: asked, .. })) = &job.task
+        else {
+            continue;
+        };
         // Most jobs ask for the same metrics as the one before.
         if asked != last {
             metrics.extend(asked.iter().cloned());
@@ -251,13 +297,27 @@ fn metrics(plan: &Plan) -> BTreeSet<MetricId> {
 
 /// Seconds of an evaluation a megapixel, before any has been measured here.
 const GUESSED_PACE_S: f64 = 0.25;
+/// Seconds of a step of the transformer a megapixel on a GPU, before any has been measured here: an H100 takes 0.335 s
+/// for 16.8 megapixels.
+const GUESSED_STEP_S: f64 = 0.02;
 
-async fn cpu_hours(pool: &PgPool, plan: &Plan, is_new: &[bool]) -> anyhow::Result<f64> {
-    let pace = look::pace(pool, "evaluate").await?.unwrap_or(GUESSED_PACE_S);
-    let fresh = plan.jobs.iter().zip(is_new).filter(|(job, new)| **new && job.task.kind() == "evaluate");
-    let megapixels: f64 =
-        fresh.map(|(job, _)| if job.megapixels > 0.0 { f64::from(job.megapixels) } else { 1.0 }).sum();
-    Ok(megapixels * pace / 3600.0)
+/// Hours on one core and on one GPU that the new jobs are likely to take.
+async fn hours(pool: &PgPool, plan: &Plan, is_new: &[bool]) -> anyhow::Result<(f64, f64)> {
+    let scoring = look::pace(pool, "evaluate").await?.unwrap_or(GUESSED_PACE_S);
+    let denoising = look::pace(pool, "denoise").await?;
+    let (mut cpu, mut gpu) = (0.0, 0.0);
+    for (job, _) in plan.jobs.iter().zip(is_new).filter(|it| *it.1) {
+        let megapixels = if job.megapixels > 0.0 { f64::from(job.megapixels) } else { 1.0 };
+        match &job.task {
+            Task::Evaluate(_) => cpu += megapixels * scoring,
+            Task::Denoise(task) => {
+                let pace = denoising.unwrap_or(GUESSED_STEP_S * f64::from(task.steps));
+                *(if job.task.needs_cuda() { &mut gpu } else { &mut cpu }) += megapixels * pace;
+            }
+            _ => {}
+        }
+    }
+    Ok((cpu / 3600.0, gpu / 3600.0))
 }
 
 /// Prints what enqueueing did or would do.
@@ -283,10 +343,18 @@ pub fn tell(summary: &Summary, dry_run: bool, json: bool) -> anyhow::Result<()> 
         let (n, sweep) = (summary.failed, &summary.sweep);
         say(format_args!("  failed   {n} of the known; `jobctl retry {sweep}` tries them again"));
     }
-    if summary.cpu_hours > 0.0 {
+    if summary.n_for_cuda > 0 {
+        say(format_args!("  CUDA     {} unfinished jobs need it: a worker with a GPU takes them", summary.n_for_cuda));
+    }
+    if summary.cpu_hours > 0.0 || summary.gpu_hours > 0.0 {
         let n_cores = machine::n_cores();
         let hours = summary.cpu_hours / f64::from(u32::try_from(n_cores).unwrap_or(1));
-        say(format_args!("  estimate {} on the {n_cores} cores of this machine; no GPU time", duration(hours)));
+        let gpu = if summary.gpu_hours > 0.0 {
+            format!("{} of one GPU", duration(summary.gpu_hours))
+        } else {
+            "no GPU time".to_owned()
+        };
+        say(format_args!("  estimate {} on the {n_cores} cores of this machine; {gpu}", duration(hours)));
     }
     if dry_run {
         say("nothing was enqueued (dry run)");

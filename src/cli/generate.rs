@@ -12,7 +12,9 @@ use serde::Serialize;
 use super::Outcome;
 use super::lines::{say, say_json};
 use crate::gpu;
-use crate::image::{jpeg, png};
+use crate::image::{jpeg, labels, png};
+use crate::models::hub;
+use crate::models::memory;
 use crate::models::noise::Recipe;
 use crate::models::package::Package;
 use crate::models::pipeline::{Decoder, Denoiser, Sampling, Sizes, latent_to_bytes};
@@ -128,7 +130,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             bail!("{}: there is no folder {}", path.display(), folder.display());
         }
     }
-    let package = Package::open(&PathBuf::from(&args.model))?;
+    let package = Package::open(&hub::locate(&args.model)?)?;
     let sizes = Sizes::of(&package)?;
     let usual = sizes.usual() as u32;
     let (width, height) = args.size.unwrap_or((usual, usual));
@@ -143,6 +145,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         Some(precision) => precision.dtype(&device)?,
         None => gpu::native_dtype(&device),
     };
+    memory::check(&package, width, height, dtype, args.guidance > 1.0, memory::free(&device)?)?;
 
     let bar = ProgressBar::new(u64::from(args.steps)).with_style(
         ProgressStyle::with_template("{msg:>10} {wide_bar} {pos}/{len} steps, {per_sec}, {eta} left")
@@ -175,7 +178,12 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     bar.set_message("decoding");
     bar.tick();
     let picture = Decoder::load(&package, &device, dtype)?.decode(&latent, partition, DECODE_BUDGET)?;
-    let bytes = if is_png { png::encode(&picture) } else { jpeg::encode(&picture, 95)? };
+    let labels = labels(args, width, height);
+    let bytes = if is_png {
+        png::encode_labelled(&picture, &labels)
+    } else {
+        labels::in_jpeg(&jpeg::encode(&picture, 95)?, &labels)
+    };
     fs::write(&args.out, bytes).with_context(|| format!("write {}", args.out.display()))?;
     let decode_s = begun.elapsed().as_secs_f64();
     bar.finish_and_clear();
@@ -208,6 +216,23 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         ));
     }
     Ok(Outcome::Done)
+}
+
+/// What the picture was made from, as its file says it.
+fn labels(args: &Args, width: u32, height: u32) -> Vec<(&'static str, String)> {
+    let mut labels = vec![("prompt", args.prompt.clone())];
+    if args.guidance > 1.0 {
+        labels.push(("negative", args.negative.clone()));
+    }
+    labels.extend([
+        ("seed", args.seed.to_string()),
+        ("steps", args.steps.to_string()),
+        ("guidance", args.guidance.to_string()),
+        ("size", format!("{width}x{height}")),
+        ("t5_tokens", args.t5_tokens.to_string()),
+        ("model", args.model.clone()),
+    ]);
+    labels
 }
 
 /// `WxH`, or one number for a square.

@@ -7,6 +7,7 @@ use crate::database;
 use crate::queue::control;
 
 /// Try again what failed, was cancelled or was skipped, with all attempts before it, and what depends on it.
+/// Of jobs that are named, those that are done and have made an artifact make it again.
 ///
 /// Examples: jobctl retry demo, jobctl retry 17
 #[derive(clap::Args, Debug)]
@@ -30,7 +31,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
             let others = control::retryable(&mut tx, sweep).await?;
             n_cancelled + control::retry(&mut tx, &others).await?
         }
-        super::Target::Jobs(jobs) => control::retry(&mut tx, &jobs).await?,
+        super::Target::Jobs(jobs) => control::redo(&mut tx, &jobs).await?,
     };
     tx.commit().await?;
     if args.json {

@@ -8,7 +8,7 @@ use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sqlx::PgPool;
 
-use super::enqueue::{Confirm, enqueue, load, tell};
+use super::enqueue::{Ask, Confirm, enqueue, load, tell};
 use super::lines::{say, say_json};
 use super::{Outcome, report, worker};
 use crate::config::Config;
@@ -17,21 +17,22 @@ use crate::job::State;
 use crate::queue::look;
 use crate::store::artifact::Artifacts;
 use crate::worker::agent::{Options, Until, work};
-use crate::worker::machine;
+use crate::worker::devices::{SlotDevice, slots};
 
 /// Enqueue a sweep, work until it ends, render its report.
 ///
 /// What is done already is not done again: a run that was interrupted goes on where it was.
 ///
-/// Example: jobctl run jobs/demo.toml
+/// Examples: jobctl run jobs/demo.toml, jobctl run jobs/sd3-2048.toml --device cuda:0
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The sweep file.
     sweep: PathBuf,
-    /// What to work on: `cpu`.
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// How many jobs to run at a time; the default is one for each core.
+    /// Where to work: `cpu`, `cuda:N`, or several with commas between them; the default is every GPU, or the processor
+    /// where there is none (or a jobctl without CUDA). A GPU runs one job at a time.
+    #[arg(long)]
+    device: Option<String>,
+    /// How many jobs the processor runs at a time; the default is one for each core.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
     /// Enqueue even very many cells without asking.
@@ -44,20 +45,27 @@ pub struct Args {
 
 /// See [`Args`].
 pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
-    if args.device != "cpu" {
-        eprintln!("error: no task of this version needs a GPU: --device takes `cpu`, not `{}`", args.device);
-        return Ok(Outcome::Misused);
-    }
+    let slots = match slots(args.device.as_deref(), args.slots.map(usize::from)) {
+        Ok(slots) => slots,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(Outcome::Misused);
+        }
+    };
     let Some(loaded) = load(&args.sweep)? else { return Ok(Outcome::Misused) };
-    let n_slots = args.slots.map_or_else(machine::n_cores, usize::from);
-    let pool = database::open(config, 2 + worker::n_connections(n_slots)).await?;
-    let confirm = if args.yes { Confirm::Assume } else { Confirm::Ask };
-    let Some(summary) = enqueue(&pool, &loaded, confirm, false).await? else { return Ok(Outcome::Misused) };
+    let pool = database::open(config, 2 + worker::n_connections(slots.len())).await?;
+    let ask = Ask {
+        confirm: if args.yes { Confirm::Assume } else { Confirm::Ask },
+        // Without CUDA in sight the jobs that need it would keep this command waiting for ever.
+        needs_cuda_within: (!slots.iter().any(|it| *it != SlotDevice::Cpu)).then_some(config.times.stale),
+        dry_run: false,
+    };
+    let Some(summary) = enqueue(&pool, loaded, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, false, args.json)?;
     let row = summary.row.expect("an enqueued sweep has a row");
 
     let artifacts = Artifacts::new(config.artifacts());
-    let options = Options { n_slots, times: config.times, until: Until::SweepEnds(row) };
+    let options = Options { slots, times: config.times, until: Until::SweepEnds(row) };
     let working = work(pool.clone(), artifacts.clone(), options);
     let watching = watch(&pool, row);
     tokio::pin!(working, watching);

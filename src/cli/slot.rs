@@ -12,11 +12,14 @@ pub struct Args {
     /// How many threads a task may use.
     #[arg(long)]
     threads: usize,
+    /// Where models compute: `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
 }
 
 /// See [`Args`].
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().context("start the threads")?;
-    slot::serve()?;
+    slot::serve(&args.device)?;
     Ok(Outcome::Done)
 }

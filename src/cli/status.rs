@@ -5,7 +5,7 @@ use super::lines::{plain, say, say_json, table};
 use crate::config::Config;
 use crate::database;
 use crate::job::State;
-use crate::queue::look;
+use crate::queue::{devices, look};
 
 /// Show the sweeps, their jobs by state, and the workers.
 ///
@@ -28,8 +28,16 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     };
     let sweeps = look::sweeps(&pool, sweep).await?;
     let workers = look::workers(&pool).await?;
+    let underway = devices::underway(&pool, sweep).await?;
+    let mut tx = pool.begin().await?;
+    let n_for_cuda = devices::n_for_cuda(&mut tx, sweep).await?;
+    let has_cuda = devices::has_cuda(&mut tx, config.times.stale).await?;
+    tx.rollback().await?;
     if args.json {
-        say_json(&serde_json::json!({ "sweeps": sweeps, "workers": workers }))?;
+        let value = serde_json::json!({
+            "sweeps": sweeps, "workers": workers, "underway": underway, "need_cuda": n_for_cuda, "has_cuda": has_cuda,
+        });
+        say_json(&value)?;
         return Ok(Outcome::Done);
     }
     if sweeps.is_empty() {
@@ -48,16 +56,37 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         }
         say(rows);
     }
+    if n_for_cuda > 0 && !has_cuda {
+        say(format_args!(
+            "\n{n_for_cuda} jobs need CUDA, which no live worker has: start `jobctl worker` on a machine with a GPU, or \
+             enqueue the sweep with `dtype = \"f32\"`, which runs on processors"
+        ));
+    }
+    if !underway.is_empty() {
+        let mut rows = table(&["JOB", "KIND", "STEP", "FOR", "SLOT"]);
+        for it in underway {
+            let step = |key: &str| it.progress.get(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
+            rows.add_row([
+                it.job.to_string(),
+                plain(&it.kind),
+                format!("{} of {}", step("done"), step("of")),
+                format!("{:.0} s", it.seconds),
+                plain(&format!("{} {}", it.host, it.slot)),
+            ]);
+        }
+        say(format_args!("\n{rows}"));
+    }
     if workers.is_empty() {
         say("\nno worker is alive; start one with `jobctl worker`");
     } else {
-        let mut rows = table(&["WORKER", "PID", "RUNS", "SLOTS", "LAST BEAT", "MACHINE"]);
+        let mut rows = table(&["WORKER", "PID", "RUNS", "SLOTS", "CUDA", "LAST BEAT", "MACHINE"]);
         for it in workers {
             rows.add_row([
                 plain(&it.host),
                 it.pid.to_string(),
                 it.n_running.to_string(),
                 it.n_slots.to_string(),
+                if it.has_cuda { "yes" } else { "no" }.to_owned(),
                 format!("{:.0} s ago", it.silent_s),
                 plain(&it.machine),
             ]);

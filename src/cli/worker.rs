@@ -5,17 +5,21 @@ use crate::config::Config;
 use crate::database;
 use crate::store::artifact::Artifacts;
 use crate::worker::agent::{Options, Until, work};
-use crate::worker::machine;
+use crate::worker::devices::slots;
 
 /// Claim jobs and run them, until told to stop.
 ///
 /// SIGTERM or Ctrl-C finishes what runs and stops; a second one gives it back at once, uncharged.
 /// Several workers, on one machine or many, share the sweeps of one database.
 ///
-/// Example: jobctl worker --slots 2 --until-idle
+/// Examples: jobctl worker --slots 2 --until-idle, jobctl worker --device cuda:0,cuda:1
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// How many jobs to run at a time; the default is one for each core.
+    /// Where to work: `cpu`, `cuda:N`, or several with commas between them; the default is every GPU, or the processor
+    /// where there is none (or a jobctl without CUDA). A GPU runs one job at a time.
+    #[arg(long)]
+    device: Option<String>,
+    /// How many jobs the processor runs at a time; the default is one for each core.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
     /// Stop when no job is unfinished.
@@ -25,10 +29,16 @@ pub struct Args {
 
 /// See [`Args`].
 pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
-    let n_slots = args.slots.map_or_else(machine::n_cores, usize::from);
-    let pool = database::open(config, n_connections(n_slots)).await?;
+    let slots = match slots(args.device.as_deref(), args.slots.map(usize::from)) {
+        Ok(slots) => slots,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(Outcome::Misused);
+        }
+    };
+    let pool = database::open(config, n_connections(slots.len())).await?;
     let options =
-        Options { n_slots, times: config.times, until: if args.until_idle { Until::Idle } else { Until::Told } };
+        Options { slots, times: config.times, until: if args.until_idle { Until::Idle } else { Until::Told } };
     work(pool, Artifacts::new(config.artifacts()), options).await?;
     Ok(Outcome::Done)
 }

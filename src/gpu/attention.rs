@@ -1,6 +1,7 @@
 //! Scaled dot-product attention: the one entry for all models.
 
 mod blockwise;
+mod cpu;
 #[cfg(feature = "cuda")]
 mod cudnn;
 #[cfg(feature = "cuda")]
@@ -10,7 +11,7 @@ mod graph;
 #[cfg(feature = "cuda")]
 mod rows;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 pub use blockwise::attention as blockwise;
 
@@ -20,16 +21,22 @@ pub use blockwise::attention as blockwise;
 /// [B, H, N, M]. Returns [B, H, N, E]. Scores are summed in f32, and never exist as a whole.
 ///
 /// In bf16 and f16 on CUDA, without a bias and with heads up to 256 wide, cuDNN's fused kernels do it, forward and
-/// backward, and the result lies in memory as [B, N, H, E]; everything else goes block by block ([`blockwise`]).
+/// backward, and the result lies in memory as [B, N, H, E]. In f32 on the CPU, without a bias or a gradient, the cores
+/// share the work by heads and queries. Everything else goes block by block ([`blockwise`]).
 ///
 /// # Errors
 /// Shapes that don't fit, or no memory.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&Tensor>) -> Result<Tensor> {
+    if bias.is_some() {
+        return blockwise(q, k, v, scale, bias);
+    }
     #[cfg(feature = "cuda")]
-    if bias.is_none()
-        && let Some(out) = fused::attention(q, k, v, scale)?
-    {
+    if let Some(out) = fused::attention(q, k, v, scale)? {
         return Ok(out);
     }
-    blockwise(q, k, v, scale, bias)
+    let is_tracked = [q, k, v].into_iter().any(Tensor::track_op);
+    if q.device().is_cpu() && q.dtype() == DType::F32 && !is_tracked {
+        return cpu::attention(&(q * scale)?.contiguous()?, &k.contiguous()?, &v.contiguous()?);
+    }
+    blockwise(q, k, v, scale, None)
 }

@@ -1,11 +1,124 @@
 //! Convolution of images.
 
-use candle_core::{Result, Tensor};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::kernels::{Matrix, multiply};
+
+/// About how many numbers the patches of one part take: they should stay in a core's cache.
+const PART: usize = 1 << 18;
 
 /// Convolves `x` [B, C, H, W] with `weight` [O, C, K, K], the same stride and padding on both axes.
 ///
 /// # Errors
 /// Shapes that don't fit, or no memory.
 pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
+    let is_tracked = x.track_op() || weight.track_op();
+    if x.device().is_cpu() && x.dtype() == DType::F32 && !is_tracked && weight.is_contiguous() {
+        return x.contiguous()?.apply_op2_no_bwd(weight, &Conv { stride, padding });
+    }
     x.conv2d(weight, padding, stride, 1, 1)
+}
+
+struct Conv {
+    stride: usize,
+    padding: usize,
+}
+
+impl CustomOp2 for Conv {
+    fn name(&self) -> &'static str {
+        "convolution"
+    }
+
+    /// Some rows of the result at a time: their patches are laid out side by side and multiplied with the weights.
+    fn cpu_fwd(&self, x: &CpuStorage, at_x: &Layout, w: &CpuStorage, at_w: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n_batch, n_in, height, width) = at_x.shape().dims4()?;
+        let (n_out, n_in_of_w, kernel, _) = at_w.shape().dims4()?;
+        let (padded_height, padded_width) = (height + 2 * self.padding, width + 2 * self.padding);
+        if n_in != n_in_of_w || padded_height < kernel || padded_width < kernel {
+            candle_core::bail!("{:?} cannot be convolved with {:?}", at_x.shape(), at_w.shape());
+        }
+        let out_height = (padded_height - kernel) / self.stride + 1;
+        let out_width = (padded_width - kernel) / self.stride + 1;
+        let plane = height * width;
+        let x = &x.as_slice::<f32>()?[at_x.start_offset()..][..n_batch * n_in * plane];
+        let k = n_in * kernel * kernel;
+        let w = Matrix {
+            values: &w.as_slice::<f32>()?[at_w.start_offset()..][..n_out * k],
+            row_stride: k,
+            column_stride: 1,
+        };
+        let out_plane = out_height * out_width;
+        let mut y = vec![0_f32; n_batch * n_out * out_plane];
+        let rows = (PART / (k * out_width)).clamp(1, out_height);
+        for (x, y) in x.chunks(n_in * plane).zip(y.chunks_mut(n_out * out_plane)) {
+            let parts: Vec<(usize, Vec<&mut [f32]>)> = split_rows(y, out_plane, rows * out_width);
+            parts.into_par_iter().for_each_init(
+                || (Vec::new(), Vec::new()),
+                |(patches, product), (first, mut channels)| {
+                    let n = channels[0].len();
+                    patches.resize(k * n, 0.0);
+                    product.resize(n_out * n, 0.0);
+                    self.lay_out(x, (height, width), kernel, first / out_width, out_width, patches);
+                    let patches = Matrix { values: patches, row_stride: n, column_stride: 1 };
+                    multiply(n_out, k, n, w, patches, product, n, false);
+                    for (channel, product) in channels.iter_mut().zip(product.chunks(n)) {
+                        channel.copy_from_slice(product);
+                    }
+                },
+            );
+        }
+        Ok((CpuStorage::F32(y), (n_batch, n_out, out_height, out_width).into()))
+    }
+}
+
+/// The planes of one image cut into parts of `n` numbers: each part's first number and its piece of every plane.
+fn split_rows(image: &mut [f32], plane: usize, n: usize) -> Vec<(usize, Vec<&mut [f32]>)> {
+    let mut parts: Vec<(usize, Vec<&mut [f32]>)> = (0..plane).step_by(n).map(|first| (first, Vec::new())).collect();
+    for plane in image.chunks_mut(plane) {
+        for (piece, part) in plane.chunks_mut(n).zip(&mut parts) {
+            part.1.push(piece);
+        }
+    }
+    parts
+}
+
+impl Conv {
+    /// Fills `patches` [C·K·K, rows·out_width] with what the rows from `first` on see of `x`, zeros outside it.
+    fn lay_out(
+        &self,
+        x: &[f32],
+        (height, width): (usize, usize),
+        kernel: usize,
+        first: usize,
+        out_width: usize,
+        patches: &mut [f32],
+    ) {
+        let n = patches.len() / (x.len() / (height * width) * kernel * kernel);
+        let mut lines = patches.chunks_mut(n);
+        for channel in x.chunks(height * width) {
+            for (dy, dx) in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
+                let Some(line) = lines.next() else { return };
+                // The columns of the result whose pixel lies inside the picture.
+                let from = self.padding.saturating_sub(dx).div_ceil(self.stride).min(out_width);
+                let to = (width + self.padding).saturating_sub(dx).div_ceil(self.stride).clamp(from, out_width);
+                for (row, line) in line.chunks_mut(out_width).enumerate() {
+                    let y = ((first + row) * self.stride + dy).wrapping_sub(self.padding);
+                    if y >= height || from == to {
+                        line.fill(0.0);
+                        continue;
+                    }
+                    line[..from].fill(0.0);
+                    line[to..].fill(0.0);
+                    let start = y * width + from * self.stride + dx - self.padding;
+                    if self.stride == 1 {
+                        line[from..to].copy_from_slice(&channel[start..start + to - from]);
+                    } else {
+                        let pixels = channel[start..].iter().step_by(self.stride);
+                        line[from..to].iter_mut().zip(pixels).for_each(|(to, from)| *to = *from);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -14,6 +14,7 @@ pub fn make(bytes: &[u8], steps: &[Step], max_pixels: u64) -> Result<Rgb, ImageE
 /// Carries out the steps, in order.
 ///
 /// - Crop: the middle, from ⌊(side − size)/2⌋ on; a side that is shorter stays whole.
+/// - Trim: the same middle, of the largest size whose sides are multiples of the unit; a side below the unit stays.
 /// - Blur: `scipy.ndimage.gaussian_filter`, `mode="reflect"`, `truncate=4`, each channel for itself, rounded half to
 ///   even.
 /// - Resize: Pillow's `BICUBIC` to max(1, round(side/factor)) a side, and back by the same filter.
@@ -24,7 +25,12 @@ pub fn make(bytes: &[u8], steps: &[Step], max_pixels: u64) -> Result<Rgb, ImageE
 /// A side too long for JPEG in a Jpeg step.
 pub fn apply(image: Rgb, steps: &[Step]) -> Result<Rgb, ImageError> {
     steps.iter().try_fold(image, |image, &step| match step {
-        Step::Crop { size } => Ok(middle(image, size)),
+        Step::Crop { size } => Ok(middle(image, (size, size))),
+        Step::Trim { unit } => {
+            let whole = |side: u32| if side < unit || unit == 0 { side } else { side / unit * unit };
+            let size = (whole(image.width), whole(image.height));
+            Ok(middle(image, size))
+        }
         Step::Blur { sigma } => Ok(blur::gaussian(&image, sigma)),
         Step::Resize { factor } => Ok(resample::down_and_up(&image, factor)),
         Step::Jpeg { quality } => decode(&jpeg::encode(&image, quality)?, u64::MAX),
@@ -32,8 +38,8 @@ pub fn apply(image: Rgb, steps: &[Step]) -> Result<Rgb, ImageError> {
     })
 }
 
-fn middle(image: Rgb, size: u32) -> Rgb {
-    let (width, height) = (image.width.min(size), image.height.min(size));
+fn middle(image: Rgb, size: (u32, u32)) -> Rgb {
+    let (width, height) = (image.width.min(size.0), image.height.min(size.1));
     if (width, height) == (image.width, image.height) {
         return image;
     }

@@ -12,10 +12,18 @@ const CHECKSUM_LEN: i64 = 4;
 
 /// Encodes losslessly, with little effort for size.
 pub fn encode(image: &Rgb) -> Vec<u8> {
+    encode_labelled(image, &[])
+}
+
+/// The same with texts in it, one `iTXt` chunk each, under keywords of 1 to 79 letters.
+pub fn encode_labelled(image: &Rgb, labels: &[(&str, String)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, image.width, image.height);
     encoder.set_color(ColorType::Rgb);
     encoder.set_compression(Compression::Fast);
+    for (keyword, text) in labels {
+        encoder.add_itxt_chunk((*keyword).to_owned(), text.clone()).expect("memory takes every text");
+    }
     encoder
         .write_header()
         .and_then(|mut it| it.write_image_data(&image.pixels).and_then(|()| it.finish()))

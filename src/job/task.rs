@@ -1,5 +1,7 @@
 //! What a job is asked to do: one plain struct per kind of task, and the picture that a task speaks of.
 
+pub mod making;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,21 +9,53 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use self::making::{Decode, Denoise, Encode, Precision, Reconstruct};
 use super::Hash;
 
-/// A picture as a recipe: a file's content, then steps that follow from it alone.
+/// A picture as a recipe: a file's content or the work that makes it, then steps that follow from it alone.
 /// Equal recipes are the same picture, on every machine and in every sweep.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Picture {
-    /// The hash of the file's bytes.
+    /// The hash of the file's bytes; of a picture that a job makes, that job's key.
     pub content: Hash,
+    /// Which of the two it is. Absent for files, so that their keys are what they were before jobs made pictures.
+    #[serde(default, skip_serializing_if = "Origin::is_file")]
+    pub origin: Origin,
     /// What is done to the decoded pixels, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
 }
 
+/// Where a picture's pixels come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A file that somebody has.
+    #[default]
+    File,
+    /// A job.
+    Job,
+}
+
+impl Origin {
+    /// Whether it is a file.
+    fn is_file(&self) -> bool {
+        *self == Self::File
+    }
+}
+
 impl Picture {
+    /// A file's picture after some steps.
+    pub fn of_file(content: Hash, steps: Vec<Step>) -> Self {
+        Self { content, origin: Origin::File, steps }
+    }
+
+    /// The picture that the job of this key makes.
+    pub fn of_job(key: Hash) -> Self {
+        Self { content: key, origin: Origin::Job, steps: Vec::new() }
+    }
+
     /// The picture's name in keys and tables: the hash of its recipe.
     pub fn key(&self) -> Hash {
         Hash::of_value(self)
@@ -36,6 +70,11 @@ pub enum Step {
     Crop {
         /// Side in pixels.
         size: u32,
+    },
+    /// The middle, its sides the largest multiples of `unit` that fit: what an autoencoder takes.
+    Trim {
+        /// Pixels.
+        unit: u32,
     },
     /// Gaussian blur.
     Blur {
@@ -139,6 +178,14 @@ impl Pool {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
+    /// See [`Encode`].
+    Encode(Encode),
+    /// See [`Denoise`].
+    Denoise(Denoise),
+    /// See [`Decode`].
+    Decode(Box<Decode>),
+    /// See [`Reconstruct`].
+    Reconstruct(Reconstruct),
     /// See [`Evaluate`].
     Evaluate(Evaluate),
     /// See [`Pool`].
@@ -149,6 +196,10 @@ impl Task {
     /// The kind's name in tables and on the command line.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Encode(_) => "encode",
+            Self::Denoise(_) => "denoise",
+            Self::Decode(_) => "decode",
+            Self::Reconstruct(_) => "reconstruct",
             Self::Evaluate(_) => "evaluate",
             Self::Pool(_) => "pool",
         }
@@ -157,15 +208,51 @@ impl Task {
     /// The version of the kind: raise it when equal tasks no longer mean equal results.
     fn version(&self) -> u32 {
         match self {
-            Self::Evaluate(_) | Self::Pool(_) => 1,
+            Self::Encode(_)
+            | Self::Denoise(_)
+            | Self::Decode(_)
+            | Self::Reconstruct(_)
+            | Self::Evaluate(_)
+            | Self::Pool(_) => 1,
         }
     }
 
-    /// How long one attempt may take.
+    /// How long one attempt may take: what makes pictures has a CPU's pace in mind.
     pub fn limit(&self) -> Duration {
+        const HOUR_S: u64 = 3600;
+        Duration::from_secs(match self {
+            Self::Encode(_) => 2 * HOUR_S,
+            Self::Denoise(_) => 24 * HOUR_S,
+            Self::Decode(_) | Self::Reconstruct(_) => 6 * HOUR_S,
+            Self::Evaluate(_) => HOUR_S / 2,
+            Self::Pool(_) => HOUR_S / 6,
+        })
+    }
+
+    /// The precision of a model's task; none for tasks without a model.
+    pub fn precision(&self) -> Option<Precision> {
         match self {
-            Self::Evaluate(_) => Duration::from_secs(30 * 60),
-            Self::Pool(_) => Duration::from_secs(10 * 60),
+            Self::Encode(it) => Some(it.dtype),
+            Self::Denoise(it) => Some(it.dtype),
+            Self::Decode(it) => Some(it.dtype),
+            Self::Reconstruct(it) => Some(it.dtype),
+            Self::Evaluate(_) | Self::Pool(_) => None,
+        }
+    }
+
+    /// Whether only a slot with CUDA can do it: bf16 is computed there alone.
+    pub fn needs_cuda(&self) -> bool {
+        self.precision() == Some(Precision::Bf16)
+    }
+
+    /// The hash of the part of a package that it loads ([`making::Part`]), if it loads one.
+    pub fn model(&self) -> Option<Hash> {
+        match self {
+            Self::Encode(it) => Some(it.model),
+            Self::Denoise(it) => Some(it.model),
+            Self::Decode(it) => Some(it.model),
+            Self::Reconstruct(it) => Some(it.model),
+            Self::Evaluate(_) | Self::Pool(_) => None,
         }
     }
 

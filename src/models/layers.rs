@@ -3,6 +3,8 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::weights::Weights;
+use crate::gpu::linear::linear;
+use crate::gpu::pointwise::SigmoidGate;
 use crate::gpu::{conv, norm};
 
 /// y = x·Wᵀ + b.
@@ -31,7 +33,7 @@ impl Linear {
         let mut dims = x.dims().to_vec();
         let n_in = dims.pop().unwrap_or(0);
         let rows: usize = dims.iter().product();
-        let y = x.reshape((rows, n_in))?.matmul(&self.weight.t()?)?;
+        let y = linear(&x.reshape((rows, n_in))?, &self.weight)?;
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
@@ -209,10 +211,10 @@ impl Activation {
     /// No memory.
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Silu => x.silu(),
+            Self::Silu => SigmoidGate::SILU.forward(x),
             Self::Gelu => x.gelu_erf(),
-            Self::GeluTanh => x.gelu(),
-            Self::QuickGelu => x.div(&((x * -1.702)?.exp()? + 1.0)?),
+            Self::GeluTanh => SigmoidGate::GELU_TANH.forward(x),
+            Self::QuickGelu => SigmoidGate::QUICK_GELU.forward(x),
             Self::Relu => x.relu(),
         }
     }

@@ -69,9 +69,19 @@ impl Sizes {
         self.factor
     }
 
+    /// Width and height are multiples of this.
+    pub fn unit(&self) -> usize {
+        self.factor * self.patch
+    }
+
+    /// The greatest width and height.
+    pub fn most(&self) -> usize {
+        self.unit() * self.side
+    }
+
     /// How many tokens a picture of this size has.
     pub fn n_tokens(&self, width: u32, height: u32) -> usize {
-        let unit = self.factor * self.patch;
+        let unit = self.unit();
         (width as usize / unit) * (height as usize / unit)
     }
 
@@ -80,8 +90,7 @@ impl Sizes {
     /// # Errors
     /// A side that is no multiple of the unit, or is 0 or larger than the positional table; with the nearest good size.
     pub fn check(&self, width: u32, height: u32) -> anyhow::Result<()> {
-        let unit = self.factor * self.patch;
-        let most = unit * self.side;
+        let (unit, most) = (self.unit(), self.most());
         let nearest = |side: u32| ((side as usize + unit / 2) / unit * unit).clamp(unit, most);
         let (near_width, near_height) = (nearest(width), nearest(height));
         ensure!(

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context;
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Result, Shape, Tensor};
+use safetensors::Dtype;
 
 /// Tensors under a common prefix. Cheap to clone.
 #[derive(Clone)]
@@ -24,7 +25,12 @@ struct Source {
 }
 
 enum Kind {
-    Files { files: Vec<MmapedSafetensors>, by_name: HashMap<String, usize> },
+    Files {
+        files: Vec<MmapedSafetensors>,
+        by_name: HashMap<String, usize>,
+        /// Names, shapes and types are looked at, and no data is read.
+        only_looks: bool,
+    },
     Blueprint,
     Random,
 }
@@ -33,8 +39,11 @@ enum Kind {
 struct Asked {
     shape: Vec<usize>,
     /// What the files have of this name; none where they have nothing.
-    found: Option<Vec<usize>>,
+    found: Option<(Vec<usize>, Dtype)>,
 }
+
+/// What weights may be stored as.
+const STORED: [Dtype; 4] = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16];
 
 impl Weights {
     /// The tensors of these files, which are mapped, not read; each becomes `dtype` on `device` when it is asked for.
@@ -42,6 +51,19 @@ impl Weights {
     /// # Errors
     /// A file that cannot be read, or is truncated or no safetensors file; a name that stands in two files.
     pub fn open(files: &[PathBuf], device: &Device, dtype: DType) -> anyhow::Result<Self> {
+        Self::map(files, device, dtype, false)
+    }
+
+    /// The names, shapes and types of these files' tensors. A model that is made of them reads no data and holds zeros
+    /// that take no memory; [`faults`](Self::faults) then tells what does not fit.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn look(files: &[PathBuf]) -> anyhow::Result<Self> {
+        Self::map(files, &Device::Cpu, DType::F32, true)
+    }
+
+    fn map(files: &[PathBuf], device: &Device, dtype: DType, only_looks: bool) -> anyhow::Result<Self> {
         let mut by_name = HashMap::new();
         let mut mapped = Vec::with_capacity(files.len());
         for (idx, path) in files.iter().enumerate() {
@@ -58,7 +80,7 @@ impl Weights {
             }
             mapped.push(file);
         }
-        Ok(Self::new(Kind::Files { files: mapped, by_name }, device, dtype))
+        Ok(Self::new(Kind::Files { files: mapped, by_name, only_looks }, device, dtype))
     }
 
     /// Weights that are all zero and take no memory: a model that is made of them tells which tensors it wants.
@@ -91,7 +113,7 @@ impl Weights {
         }
     }
 
-    /// The tensor of this name. One that is missing or has another shape is noted for [`finish`](Self::finish),
+    /// The tensor of this name. One that is missing, has another shape or is not of floating point is noted for [`finish`](Self::finish),
     /// and zeros stand in for it, so that all faults are told at once.
     ///
     /// # Errors
@@ -100,12 +122,12 @@ impl Weights {
         let (shape, name) = (shape.into(), self.full(name));
         let mut found = None;
         let mut tensor = None;
-        if let Kind::Files { files, by_name } = &self.source.kind
+        if let Kind::Files { files, by_name, only_looks } = &self.source.kind
             && let Some(&idx) = by_name.get(&name)
         {
             let view = files[idx].get(&name)?;
-            found = Some(view.shape().to_vec());
-            if view.shape() == shape.dims() {
+            found = Some((view.shape().to_vec(), view.dtype()));
+            if view.shape() == shape.dims() && STORED.contains(&view.dtype()) && !only_looks {
                 tensor = Some(files[idx].load(&name, &self.source.device)?.to_dtype(self.source.dtype)?);
             }
         }
@@ -156,8 +178,11 @@ impl Weights {
         for (name, it) in asked.iter() {
             match &it.found {
                 None => faults.missing.push((name.clone(), it.shape.clone())),
-                Some(found) if *found != it.shape => {
+                Some((found, _)) if *found != it.shape => {
                     faults.misshaped.push((name.clone(), it.shape.clone(), found.clone()));
+                }
+                Some((_, dtype)) if !STORED.contains(dtype) => {
+                    faults.mistyped.push((name.clone(), format!("{dtype:?}")));
                 }
                 Some(_) => {}
             }
@@ -170,11 +195,18 @@ impl Weights {
     /// Call when the model is made.
     ///
     /// # Errors
-    /// Tensors that are missing or have another shape, all of them. Surplus ones do no harm.
+    /// Tensors that are missing, have another shape or are not of floating point, all of them. Surplus ones do no harm.
     pub fn finish(&self) -> anyhow::Result<()> {
         let faults = self.faults();
-        anyhow::ensure!(faults.missing.is_empty() && faults.misshaped.is_empty(), "{faults}");
+        anyhow::ensure!(!faults.are_fatal(), "{faults}");
         Ok(())
+    }
+
+    /// Every tensor of the files: its name, shape and type. None of a blueprint.
+    pub fn stored(&self) -> Vec<(String, Vec<usize>, Dtype)> {
+        let Kind::Files { files, .. } = &self.source.kind else { return Vec::new() };
+        let tensors = files.iter().flat_map(MmapedSafetensors::tensors);
+        tensors.map(|(name, it)| (name, it.shape().to_vec(), it.dtype())).collect()
     }
 
     fn full(&self, name: &str) -> String {
@@ -189,6 +221,8 @@ pub struct Faults {
     pub missing: Vec<(String, Vec<usize>)>,
     /// Tensors of another shape: name, the shape wanted, the shape found.
     pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Tensors that are not of floating point (or in 8 bits): name and type.
+    pub mistyped: Vec<(String, String)>,
     /// Tensors that the model does not use.
     pub surplus: Vec<String>,
 }
@@ -196,30 +230,48 @@ pub struct Faults {
 impl Faults {
     /// Whether everything fits.
     pub fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.misshaped.is_empty() && self.surplus.is_empty()
+        !self.are_fatal() && self.surplus.is_empty()
+    }
+
+    /// Whether no model can be made.
+    pub fn are_fatal(&self) -> bool {
+        !(self.missing.is_empty() && self.misshaped.is_empty() && self.mistyped.is_empty())
     }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 10;
-        let mut part = |what: &str, lines: Vec<String>| -> fmt::Result {
+        f.write_str(&self.listed(10))
+    }
+}
+
+impl Faults {
+    /// All of them by name, where [`Display`](fmt::Display) stops at ten of a kind.
+    pub fn in_full(&self) -> String {
+        self.listed(usize::MAX)
+    }
+
+    fn listed(&self, most: usize) -> String {
+        let mut text = String::new();
+        let mut part = |what: &str, lines: Vec<String>| {
             if lines.is_empty() {
-                return Ok(());
+                return;
             }
-            writeln!(f, "{} {what}:", lines.len())?;
-            for line in lines.iter().take(SHOWN) {
-                writeln!(f, "  {line}")?;
+            text += &format!("{} {what}:\n", lines.len());
+            for line in lines.iter().take(most) {
+                text += &format!("  {line}\n");
             }
-            if lines.len() > SHOWN {
-                writeln!(f, "  and {} more", lines.len() - SHOWN)?;
+            if lines.len() > most {
+                text += &format!("  and {} more\n", lines.len() - most);
             }
-            Ok(())
         };
-        part("tensors are missing", self.missing.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect())?;
+        part("tensors are missing", self.missing.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect());
         let misshaped = self.misshaped.iter();
         let misshaped = misshaped.map(|(name, want, found)| format!("{name} is {found:?}, wanted {want:?}"));
-        part("tensors contradict the config", misshaped.collect())?;
-        part("tensors are not used", self.surplus.clone())
+        part("tensors contradict the config", misshaped.collect());
+        let mistyped = self.mistyped.iter().map(|(name, dtype)| format!("{name} is {dtype}"));
+        part("tensors are of a type that no weights have (they have F64, F32, F16 or BF16)", mistyped.collect());
+        part("tensors are not used", self.surplus.clone());
+        text
     }
 }

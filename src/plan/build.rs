@@ -1,12 +1,12 @@
 //! From a sweep and its files to cells, jobs and edges.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use rayon::prelude::*;
 
 use super::expand::{Recipe, recipes};
-use super::{Cell, Edge, EdgeKind, Job, Plan};
+use super::{Cell, Edge, EdgeKind, Job, Plan, making};
 use crate::job::Hash;
 use crate::job::task::{Evaluate, MetricId, Picture, Pool, Step, Task};
 use crate::metrics::{Metric, Needs};
@@ -28,8 +28,10 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         .enumerate()
         .map(|(source, recipe)| cells(source, recipe, sweep, &inventory.blocks[recipe.root], &references))
         .collect();
+    let n_recipes = recipes.len();
+    let made = making::sources(sweep, inventory, &references)?;
 
-    let n_cells = scored.iter().map(Vec::len).sum();
+    let n_cells = scored.iter().map(Vec::len).sum::<usize>() + made.iter().map(|it| it.cells.len()).sum::<usize>();
     let mut plan = Plan {
         name: sweep.name.clone(),
         on_failure: sweep.on_failure,
@@ -40,9 +42,23 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         edges: Vec::with_capacity(n_cells),
     };
     let mut by_key: HashMap<Hash, usize> = HashMap::with_capacity(n_cells);
+    let makers = making::place(&made, &mut plan, &mut by_key);
     for (mut cell, job) in scored.into_iter().flatten() {
         cell.job = job.map(|job| place(&mut plan.jobs, &mut by_key, job));
         plan.cells.push(cell);
+    }
+    for (source_idx, source) in made.into_iter().enumerate() {
+        plan.sources.push(source.source);
+        for (cell_idx, cell) in source.cells.into_iter().enumerate() {
+            let job = cell.evaluate.map(|job| place(&mut plan.jobs, &mut by_key, job));
+            let parent = makers[source_idx][cell_idx];
+            plan.edges.extend(job.map(|child| Edge { parent, child, kind: EdgeKind::Needs }));
+            plan.cells.push(Cell { source: n_recipes + source_idx, job, ..cell.cell });
+        }
+    }
+    let mut seen = HashSet::with_capacity(plan.sources.len());
+    if let Some(twice) = plan.sources.iter().find(|it| !seen.insert(it.name.as_str())) {
+        bail!("two sources are called `{}`: give a block another name", twice.name);
     }
     for cells in plan.cells.chunk_by(|a, b| a.source == b.source) {
         let Some(task) = pool(cells, &plan.jobs, &sweep.evaluate.metrics) else { continue };
@@ -58,7 +74,7 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
 }
 
 /// The index of the job: a new one, or that of equal work.
-fn place(jobs: &mut Vec<Job>, by_key: &mut HashMap<Hash, usize>, job: Job) -> usize {
+pub(super) fn place(jobs: &mut Vec<Job>, by_key: &mut HashMap<Hash, usize>, job: Job) -> usize {
     *by_key.entry(job.key).or_insert_with(|| {
         jobs.push(job);
         jobs.len() - 1
@@ -69,7 +85,7 @@ fn place(jobs: &mut Vec<Job>, by_key: &mut HashMap<Hash, usize>, job: Job) -> us
 type Undamaged = (usize, Vec<u32>);
 
 /// Undamaged pictures with their keys, each hashed once for all that are compared with them.
-struct References<'a> {
+pub(super) struct References<'a> {
     /// The picture of each file.
     pictures: HashMap<Undamaged, Vec<(Picture, Hash)>>,
     /// The index of each sample of the block that undamaged sources are compared with.
@@ -79,23 +95,49 @@ struct References<'a> {
 impl<'a> References<'a> {
     fn new(sweep: &Sweep, inventory: &'a Inventory, recipes: &[Recipe]) -> Self {
         let mut pictures = HashMap::new();
-        for from in recipes.iter().filter_map(|it| compared_with(it, sweep)) {
+        let generated = (!sweep.generate.is_empty()).then(|| of_generated(sweep)).flatten();
+        for from in recipes.iter().filter_map(|it| compared_with(it, sweep)).chain(generated) {
             pictures.entry(from).or_insert_with_key(|(block, crops)| {
                 let steps: Vec<Step> = crops.iter().map(|&size| Step::Crop { size }).collect();
-                let picture = |it: &SourceFile| Picture { content: it.content, steps: steps.clone() };
+                let picture = |it: &SourceFile| Picture::of_file(it.content, steps.clone());
                 inventory.blocks[*block].iter().map(picture).map(|it| (it.clone(), it.key())).collect()
             });
         }
         let files = sweep.evaluate.reference.map_or(&[][..], |it| &inventory.blocks[it]);
         Self { pictures, by_sample: files.iter().enumerate().map(|(idx, it)| (it.sample.as_str(), idx)).collect() }
     }
+
+    /// What the generated picture of a sample is compared with, if anything, and its key.
+    pub(super) fn of_generated(&self, sweep: &Sweep, sample: &str) -> Option<&(Picture, Hash)> {
+        self.pictures.get(&of_generated(sweep)?)?.get(*self.by_sample.get(sample)?)
+    }
+}
+
+/// The block and the crops of the pictures that generated ones are compared with.
+fn of_generated(sweep: &Sweep) -> Option<Undamaged> {
+    let block = sweep.evaluate.reference.filter(|_| compares(sweep))?;
+    Some((block, sweep.images[block].crop.into_iter().collect()))
+}
+
+/// Whether any metric compares. Where none does, references stay out of the tasks and their keys.
+pub(super) fn compares(sweep: &Sweep) -> bool {
+    sweep.evaluate.metrics.iter().any(|it| it.needs == Needs::Reference)
+}
+
+/// The metrics that fit a picture: with a reference or without, in a file of its own or not.
+pub(super) fn wanted(sweep: &Sweep, has_reference: bool, is_file: bool) -> Vec<MetricId> {
+    let fits = |it: &&&Metric| match it.needs {
+        Needs::Pixels => true,
+        Needs::File => is_file,
+        Needs::Reference => has_reference,
+    };
+    sweep.evaluate.metrics.iter().filter(fits).map(|it| it.id()).collect()
 }
 
 /// The block and the crops of the pictures that a source's are compared with: damage with what it
 /// was done to, other sources with the sweep's reference, which is compared with nothing.
 fn compared_with(recipe: &Recipe, sweep: &Sweep) -> Option<Undamaged> {
-    // Where no metric compares, the reference stays out of the tasks and their keys.
-    if sweep.evaluate.metrics.iter().all(|it| it.needs != Needs::Reference) {
+    if !compares(sweep) {
         None
     } else if recipe.damaged {
         Some((recipe.root, crops(&recipe.steps)))
@@ -113,18 +155,11 @@ fn cells(
     files: &[SourceFile],
     references: &References,
 ) -> Vec<(Cell, Option<Job>)> {
-    let wanted = |has_reference: bool| -> Vec<MetricId> {
-        let fits = |it: &&&Metric| match it.needs {
-            Needs::Pixels => true,
-            Needs::File => recipe.steps.is_empty(),
-            Needs::Reference => has_reference,
-        };
-        sweep.evaluate.metrics.iter().filter(fits).map(|it| it.id()).collect()
-    };
-    let (alone, compared) = (wanted(false), wanted(true));
+    let is_file = recipe.steps.is_empty();
+    let (alone, compared) = (wanted(sweep, false, is_file), wanted(sweep, true, is_file));
     let from = compared_with(recipe, sweep).map(|it| &references.pictures[&it]);
     let cell = |(idx, file): (usize, &SourceFile)| {
-        let picture = Picture { content: file.content, steps: recipe.steps.clone() };
+        let picture = Picture::of_file(file.content, recipe.steps.clone());
         let key = picture.key();
         let idx = if recipe.damaged { Some(idx) } else { references.by_sample.get(file.sample.as_str()).copied() };
         let reference = from.and_then(|from| Some(&from[idx?]));
@@ -145,7 +180,7 @@ fn cells(
                 megapixels: megapixels(file, &recipe.steps),
             }
         });
-        let (sample, path, caption) = (file.sample.clone(), file.path.clone(), file.caption.clone());
+        let (sample, path, caption) = (file.sample.clone(), Some(file.path.clone()), file.caption.clone());
         (Cell { source, sample, key, job: None, path, caption }, job)
     };
     files.iter().enumerate().map(cell).collect()
@@ -160,7 +195,7 @@ fn crops(steps: &[Step]) -> Vec<u32> {
     steps.iter().filter_map(size).collect()
 }
 
-fn megapixels(file: &SourceFile, steps: &[Step]) -> f32 {
+pub(super) fn megapixels(file: &SourceFile, steps: &[Step]) -> f32 {
     let (width, height) = file.size.unwrap_or_default();
     let side = crops(steps).into_iter().min().unwrap_or(u32::MAX);
     (f64::from(width.min(side)) * f64::from(height.min(side)) / 1e6) as f32
@@ -172,7 +207,7 @@ fn pool(cells: &[Cell], jobs: &[Job], wanted: &[&'static Metric]) -> Option<Task
         .iter()
         .filter_map(|it| match &jobs[it.job?].task {
             Task::Evaluate(evaluate) => Some(evaluate),
-            Task::Pool(_) => None,
+            _ => None,
         })
         .collect();
     let pooled = wanted.iter().filter(|it| it.pooled).map(|it| it.id());

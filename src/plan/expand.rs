@@ -1,7 +1,5 @@
 //! The sources of a sweep: each `[[images]]` block, and each point of each `[[damage]]` block.
 
-use std::collections::HashSet;
-
 use anyhow::bail;
 
 use super::{Rung, Source};
@@ -33,7 +31,8 @@ pub(super) fn recipes(sweep: &Sweep) -> anyhow::Result<Vec<Recipe>> {
         .iter()
         .enumerate()
         .map(|(root, images)| {
-            let source = Source { name: images.name.clone(), model: images.model.clone(), rung: None, set: None };
+            let source =
+                Source { name: images.name.clone(), model: images.model.clone(), rung: None, making: None, set: None };
             let steps = images.crop.map(|size| Step::Crop { size }).into_iter().collect();
             Recipe { source, root, steps, damaged: false, label: String::new() }
         })
@@ -51,12 +50,7 @@ pub(super) fn recipes(sweep: &Sweep) -> anyhow::Result<Vec<Recipe>> {
         let points = block.points();
         damaged[idx] = of.iter().flat_map(|of| points.iter().map(|point| damage(block, of, *point))).collect();
     }
-    let recipes: Vec<Recipe> = images.into_iter().chain(damaged.into_iter().flatten()).collect();
-    let mut seen = HashSet::with_capacity(recipes.len());
-    if let Some(twice) = recipes.iter().find(|it| !seen.insert(it.source.name.as_str())) {
-        bail!("two sources are called `{}`: give a block another name", twice.source.name);
-    }
-    Ok(recipes)
+    Ok(images.into_iter().chain(damaged.into_iter().flatten()).collect())
 }
 
 fn damage(block: &Damage, of: &Recipe, point: Point) -> Recipe {
@@ -94,6 +88,6 @@ fn damage(block: &Damage, of: &Recipe, point: Point) -> Recipe {
         level: point.level,
         severity: block.kind.severity(point.level),
     });
-    let source = Source { name, model: None, rung, set: None };
+    let source = Source { name, model: None, rung, making: None, set: None };
     Recipe { source, root: of.root, steps, damaged: true, label }
 }

@@ -55,6 +55,8 @@ impl Plan {
                     }
                     !job_is_empty(&job.task)
                 }
+                // Whoever scores a picture needs it made. Work that was done is known by its key.
+                Task::Encode(_) | Task::Denoise(_) | Task::Decode(_) | Task::Reconstruct(_) => true,
                 Task::Pool(pool) => {
                     let set = pool.set_key();
                     let waits = parents.get(&idx).is_some_and(|it| it.iter().any(|&parent| places[parent].is_some()));
@@ -89,5 +91,6 @@ fn job_is_empty(task: &Task) -> bool {
     match task {
         Task::Evaluate(it) => it.metrics.is_empty(),
         Task::Pool(it) => it.metrics.is_empty(),
+        Task::Encode(_) | Task::Denoise(_) | Task::Decode(_) | Task::Reconstruct(_) => false,
     }
 }

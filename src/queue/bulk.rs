@@ -112,6 +112,12 @@ impl Row<'_> {
         self.column(value.as_bytes())
     }
 
+    /// A `jsonb`, of its text, which must hold no NUL.
+    pub fn jsonb(&mut self, value: &str) -> anyhow::Result<()> {
+        // The version of the format, then the text.
+        self.column(&[b"\x01", value.as_bytes()].concat())
+    }
+
     /// A `bytea`.
     pub fn hash(&mut self, value: &Hash) -> anyhow::Result<()> {
         self.column(&value.0)

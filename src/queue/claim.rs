@@ -38,6 +38,8 @@ pub struct Introduction<'a> {
     pub machine: &'a str,
     /// How many jobs it runs at a time.
     pub n_slots: usize,
+    /// Whether any of its slots has CUDA.
+    pub has_cuda: bool,
 }
 
 /// Registers a worker: from now on it must beat.
@@ -46,13 +48,14 @@ pub struct Introduction<'a> {
 /// Postgres is out of reach.
 pub async fn register(pool: &PgPool, worker: &Introduction<'_>) -> anyhow::Result<()> {
     sqlx::query!(
-        "insert into worker (id, host, pid, program, machine, n_slots) values ($1, $2, $3, $4, $5, $6)",
+        "insert into worker (id, host, pid, program, machine, n_slots, has_cuda) values ($1, $2, $3, $4, $5, $6, $7)",
         worker.id,
         worker.host,
         i32::try_from(std::process::id()).unwrap_or_default(),
         worker.program,
         worker.machine,
         i32::try_from(worker.n_slots).unwrap_or(i32::MAX),
+        worker.has_cuda,
     )
     .execute(pool)
     .await

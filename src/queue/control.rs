@@ -174,6 +174,34 @@ pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
     Ok(revived.len())
 }
 
+/// As [`retry`], and makes done jobs ready as well whose result is an artifact, which may be gone by now:
+/// with them what failed for want of it.
+///
+/// # Errors
+/// As [`retry`].
+pub async fn redo(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
+    let again = sqlx::query_scalar!(
+        "update job_history set state = 'failed', error = 'somebody asked for it again'
+        where id = any($1) and state = 'done' and kind in ('encode', 'denoise', 'decode', 'reconstruct')
+        returning id",
+        jobs
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("take the jobs' end back")?;
+    let starved = sqlx::query_scalar!(
+        "select job_history.id
+        from job_edge join job_history on job_history.id = job_edge.child
+        where job_edge.parent = any($1) and job_edge.needs and job_history.state = 'failed'",
+        &again
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("find what failed for want of them")?;
+    let all: Vec<i64> = jobs.iter().copied().chain(starved).collect();
+    retry(tx, &all).await
+}
+
 /// The jobs of a sweep that ended without a result.
 ///
 /// # Errors

@@ -150,6 +150,7 @@ pub async fn jobs(pool: &PgPool, filter: &Filter) -> anyhow::Result<Vec<Job>> {
                 when every_job.state = 'held' then 'its sweep to be resumed'
                 when every_job.state = 'ready' and every_job.run_at > now()
                     then 'its next try in ' || ceil(extract(epoch from every_job.run_at - now())) || ' s'
+                when every_job.state = 'ready' and every_job.lane = 1 then 'a free slot with CUDA'
                 when every_job.state = 'ready' then 'a free slot'
             end as waits_for
         from every_job
@@ -348,6 +349,8 @@ pub struct Worker {
     pub machine: String,
     /// How many jobs it runs at a time.
     pub n_slots: i32,
+    /// Whether it takes jobs that need CUDA.
+    pub has_cuda: bool,
     /// How many it runs now.
     pub n_running: i64,
     /// Seconds since it last said that it lives.
@@ -361,7 +364,7 @@ pub struct Worker {
 pub async fn workers(pool: &PgPool) -> anyhow::Result<Vec<Worker>> {
     sqlx::query_as!(
         Worker,
-        "select host, pid, machine, n_slots,
+        "select host, pid, machine, n_slots, has_cuda,
             (select count(*) from job where job.worker_id = worker.id and job.state = 'running') as \"n_running!\",
             extract(epoch from now() - beat_at)::float8 as \"silent_s!\"
         from worker

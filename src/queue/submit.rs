@@ -8,13 +8,16 @@ use sqlx::types::Json;
 use super::Tx;
 use super::bulk::{Row, copy};
 use super::control::{hold, revive_sweep};
+use super::settle::end;
 use super::wake::{Call, notify};
-use crate::job::Hash;
 use crate::job::task::MetricId;
+use crate::job::{Hash, State};
 use crate::plan::{EdgeKind, Job, Plan};
 
-/// The only lane there is yet: jobs that need no device.
+/// Jobs that any slot takes.
 pub const LANE_CPU: i16 = 0;
+/// Jobs that only a slot with CUDA takes.
+pub const LANE_CUDA: i16 = 1;
 
 /// What enqueueing did.
 #[derive(Debug)]
@@ -110,6 +113,7 @@ pub async fn submit(
     copy_membership(tx, sweep, &ids.of).await?;
     block_live_children(tx, &blockers.n_of_live).await?;
     let n_revived = share(tx, plan.priority, &ids.known).await?;
+    skip_orphans(tx, sweep).await?;
     notify(tx, Call::Ready).await?;
     Ok(Submitted { sweep, new, is_new: ids.is_new, n_revived })
 }
@@ -221,7 +225,7 @@ async fn copy_jobs(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids, n_blockers: &HashMap
             row.int8(id)?;
             row.hash(&job.key)?;
             row.text(job.task.kind())?;
-            row.int2(LANE_CPU)?;
+            row.int2(if job.task.needs_cuda() { LANE_CUDA } else { LANE_CPU })?;
             row.int2(plan.priority)?;
             row.text(if n > 0 { "waiting" } else { "ready" })?;
             row.int4(n)?;
@@ -271,6 +275,24 @@ async fn block_live_children(tx: &mut Tx<'_>, n_of: &BTreeMap<i64, i32>) -> anyh
     .await
     .context("block the shared jobs")?;
     Ok(())
+}
+
+/// Skips the new jobs that need the result of a known one which has ended without: retrying that one revives them.
+async fn skip_orphans(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<()> {
+    let orphans = sqlx::query_scalar!(
+        "select distinct job.id
+        from sweep_job
+        join job on job.id = sweep_job.job_id
+        join job_edge on job_edge.child = job.id and job_edge.needs
+        join job_history as parent on parent.id = job_edge.parent
+        where sweep_job.sweep_id = $1 and parent.state <> 'done' and job.state <> 'running'",
+        sweep
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("find jobs whose parents have failed before")?;
+    let error = "a job that it needs had ended without a result before";
+    if orphans.is_empty() { Ok(()) } else { end(tx, &orphans, State::Skipped, Some(error)).await }
 }
 
 /// Makes shared jobs serve this sweep too: the higher priority holds, nothing is held back for a paused

@@ -9,7 +9,7 @@ use crate::metrics::{Better, TABLE};
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::correlation::spearman;
 use crate::stats::describe::{mean, quantile, sd};
-use crate::store::findings::{Findings, Score, Source};
+use crate::store::findings::{Findings, Making, Score, Source};
 
 /// Everything that a report says of `findings`. Equal findings give an equal value.
 pub fn analyse(findings: &Findings) -> Report {
@@ -118,7 +118,8 @@ fn images(findings: &Findings, scores: &Scores, n_metrics: usize) -> Vec<ImageRo
                 sample,
                 size: it.size,
                 key: it.key,
-                content: it.picture.content,
+                content: it.content,
+                prompt: it.prompt.clone(),
                 scores: (0..n_metrics).map(|metric| scores.value(idx, metric)).collect(),
             }
         })
@@ -145,6 +146,9 @@ fn sources(
             name: source.name.clone(),
             model: source.model.clone(),
             rung: source.rung.clone(),
+            making: source.making.clone(),
+            n_truncated: matches!(source.making, Some(Making::Generated { .. }))
+                .then(|| of_source.iter().filter(|&&it| findings.images[it].n_cut.iter().any(|n| *n > 0)).count()),
             family,
             n_images: of_source.len(),
             cells: (0..n_metrics).map(|metric| cell(&of_source, images, scores, metric, bootstrap)).collect(),

@@ -1,6 +1,7 @@
 //! The gallery: whole pictures small, and details at their true size at the same place in all sources.
 
 mod detail;
+mod made;
 mod shelf;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use rayon::prelude::*;
 
 use self::detail::Place;
+pub(super) use self::made::{Pair, Sheet};
 use self::shelf::Shelf;
 use super::Options;
 use super::format::{self, Digits};
@@ -28,6 +30,10 @@ const MAX_PREVIEW_BYTES: usize = 64 * 1024;
 /// The pictures of a report.
 #[derive(Default)]
 pub(super) struct Gallery {
+    /// Photographs and generated pictures by sample.
+    pub(super) sheet: Option<Sheet>,
+    /// Reconstructions beside their originals.
+    pub(super) pairs: Vec<Pair>,
     pub(super) samples: Vec<Shown>,
     /// What it leaves out, as sentences.
     pub(super) notes: Vec<String>,
@@ -89,8 +95,16 @@ impl Shown {
 
 /// The pictures of the first samples, as many as `options` and `n_bytes` allow.
 pub(super) fn gallery(report: &Report, findings: &Findings, options: &Options, n_bytes: usize) -> Gallery {
-    let mut gallery = Gallery::default();
-    let (mut n_left, mut is_full) = (n_bytes, false);
+    // What models made is what a report of it is for; it may take half of the page.
+    let pairs = made::pairs(report, findings, options);
+    let n_pairs: usize = pairs.iter().flat_map(|it| &it.details).map(|it| it.uri.len() + 600).sum();
+    let pairs = if n_pairs <= n_bytes / 2 { pairs } else { Vec::new() };
+    let n_pairs = if pairs.is_empty() { 0 } else { n_pairs };
+    let sheet = made::sheet(report, findings, n_bytes / 2 - n_pairs);
+    let n_sheet = sheet.iter().flat_map(|it| &it.rows).flat_map(|it| &it.pictures).flatten().map(|it| it.0.len() + 200);
+    let mut n_left = n_bytes - n_pairs - n_sheet.sum::<usize>();
+    let mut gallery = Gallery { sheet, pairs, ..Gallery::default() };
+    let mut is_full = false;
     let samples = &report.samples[..report.samples.len().min(options.max_samples)];
     // Few at a time: each holds a whole photograph and its copies in memory.
     for some in samples.chunks(AT_ONCE) {

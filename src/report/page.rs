@@ -2,6 +2,7 @@
 
 mod figures;
 mod ladders;
+mod making;
 mod notes;
 mod relation;
 mod sources;
@@ -36,6 +37,8 @@ pub(super) struct Page<'a> {
     sources: Table,
     other_sources: Option<Table>,
     source_notes: Vec<String>,
+    generated: Option<Table>,
+    reconstructed: Option<Table>,
     verdicts: Option<Table>,
     other_verdicts: Option<Table>,
     ladders: Vec<ladders::Block>,
@@ -79,6 +82,8 @@ impl<'a> Page<'a> {
             sources: sources::table(report, true),
             other_sources: report.metrics.iter().any(|it| !it.main).then(|| sources::table(report, false)),
             source_notes: sources::notes(report),
+            generated: making::generated(report),
+            reconstructed: making::reconstructed(report),
             verdicts: ladders::verdicts(report, true),
             other_verdicts: ladders::verdicts(report, false),
             ladders,

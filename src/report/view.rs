@@ -7,7 +7,7 @@ use crate::job::{Hash, State};
 use crate::metrics::Better;
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::{Interval, Undefined};
-use crate::store::findings::{Failure, Rung};
+use crate::store::findings::{Failure, Making, Rung};
 
 /// A report before it is rendered. `report.json` is its JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -112,6 +112,12 @@ pub struct SourceRow {
     pub model: Option<String>,
     /// Its place on a ladder.
     pub rung: Option<Rung>,
+    /// How a model makes its pictures; none for pictures that exist.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub making: Option<Making>,
+    /// Of generated images: how many have a prompt of which some encoder's limit cut something off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n_truncated: Option<usize>,
     /// Sources of one family are shown in one colour: its ladder, or itself.
     pub family: usize,
     /// How many images it has.
@@ -342,6 +348,9 @@ pub struct ImageRow {
     pub key: Hash,
     /// The hash of the file.
     pub content: Hash,
+    /// The prompt it was generated of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
     /// One for each of [`Report::metrics`].
     pub scores: Vec<Option<f64>>,
 }

@@ -42,6 +42,44 @@ impl Artifacts {
         Ok(hash)
     }
 
+    /// Stores a file, which is gone afterwards, and returns the hash and number of its bytes.
+    ///
+    /// # Errors
+    /// It cannot be read, or the disk is full or may not be written.
+    pub fn take(&self, file: &Path) -> anyhow::Result<(Hash, u64)> {
+        let mut hasher = blake3::Hasher::new();
+        let mut source = fs::File::open(file).with_context(|| format!("read {}", file.display()))?;
+        hasher.update_reader(&mut source).with_context(|| format!("read {}", file.display()))?;
+        let n_bytes = source.metadata()?.len();
+        let hash = Hash(*hasher.finalize().as_bytes());
+        let path = self.path(&hash);
+        if path.exists() {
+            fs::remove_file(file)?;
+            return Ok((hash, n_bytes));
+        }
+        let folder = path.parent().expect("an artifact's path has a folder");
+        let store = || -> anyhow::Result<()> {
+            fs::create_dir_all(folder)?;
+            source.sync_data()?;
+            // On the same disk a rename is all it takes.
+            if fs::rename(file, &path).is_err() {
+                let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+                std::io::copy(&mut fs::File::open(file)?, &mut draft)?;
+                draft.as_file().sync_data()?;
+                draft.persist(&path)?;
+                fs::remove_file(file)?;
+            }
+            Ok(())
+        };
+        store().with_context(|| format!("store an artifact in {}", folder.display()))?;
+        Ok((hash, n_bytes))
+    }
+
+    /// A folder for files that are not artifacts yet, on the store's disk.
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
     /// The bytes of an artifact.
     ///
     /// # Errors

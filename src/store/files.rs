@@ -69,19 +69,21 @@ impl FileHashes {
         let (mut paths, mut bytes, mut mtimes, mut contents) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut widths, mut heights) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
-        for file in inventory.blocks.iter().flatten() {
-            let path = file.path.as_os_str().as_bytes().to_vec();
+        let pictures = inventory.blocks.iter().flatten().map(|it| (&it.path, it.content, it.size));
+        let weights = inventory.packages.values().flat_map(|it| &it.files).map(|it| (&it.0, it.1, None));
+        for (path, content, size) in pictures.chain(weights) {
+            let path = path.as_os_str().as_bytes().to_vec();
             let stamp = self.fresh.get(&path);
-            let is_news = stamp.is_some() || !self.located.contains(&(path.clone(), file.content));
+            let is_news = stamp.is_some() || !self.located.contains(&(path.clone(), content));
             if !is_news || !seen.insert(path.clone()) {
                 continue;
             }
             bytes.push(stamp.map_or(NO_STAMP, |it| i64::try_from(it.size_bytes).unwrap_or(NO_STAMP)));
             mtimes.push(stamp.map_or(NO_STAMP, |it| it.mtime_ns));
             paths.push(path);
-            contents.push(file.content.0.to_vec());
-            widths.push(file.size.and_then(|it| i32::try_from(it.0).ok()));
-            heights.push(file.size.and_then(|it| i32::try_from(it.1).ok()));
+            contents.push(content.0.to_vec());
+            widths.push(size.and_then(|it| i32::try_from(it.0).ok()));
+            heights.push(size.and_then(|it| i32::try_from(it.1).ok()));
         }
         sqlx::query!(
             "insert into source_file (path, bytes, mtime_ns, content, width, height)

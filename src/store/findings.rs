@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::task::{MetricId, Picture};
 use crate::job::{Hash, JobId, State};
-pub use crate::plan::Rung;
+pub use crate::plan::{Making, Rung};
 
 /// A sweep and all that is known of it at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub struct Source {
     pub model: Option<String>,
     /// Its place on a ladder of known damage.
     pub rung: Option<Rung>,
+    /// How a model makes its pictures; none for pictures that exist.
+    #[serde(default)]
+    pub making: Option<Making>,
 }
 
 /// One cell's picture.
@@ -65,8 +68,28 @@ pub struct Image {
     pub size: Option<(u32, u32)>,
     /// The file it comes from, where this machine knows one.
     pub path: Option<std::path::PathBuf>,
+    /// The hash of that file's bytes.
+    pub content: Hash,
+    /// The prompt it was generated of.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// How many tokens of the prompt the limits of CLIP-L, OpenCLIP-G and T5 cut off; empty where that means nothing.
+    #[serde(default)]
+    pub n_cut: Vec<u32>,
+    /// What it is a reconstruction of.
+    #[serde(default)]
+    pub original: Option<Original>,
     /// A small JPEG of it, where there is one.
     pub preview: Option<std::path::PathBuf>,
+}
+
+/// The original of a reconstruction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Original {
+    /// Its recipe.
+    pub picture: Picture,
+    /// The file it comes from, where this machine knows one.
+    pub path: Option<std::path::PathBuf>,
 }
 
 /// One score of one image.

@@ -1,6 +1,7 @@
 //! Reading: what one sweep found, and what pools are computed from.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use sqlx::PgPool;
@@ -10,11 +11,12 @@ use time::format_description::well_known::Rfc3339;
 
 use super::artifact::Artifacts;
 use super::files::paths_of;
-use super::findings::{Failure, Findings, Image, Score, SetScore, Source};
+use super::findings::{Failure, Findings, Image, Original, Score, SetScore, Source};
+use super::made::{origins, outputs};
 use crate::job::outcome::PoolInput;
-use crate::job::task::{MetricId, Picture};
+use crate::job::task::{MetricId, Origin, Picture};
 use crate::job::{Hash, JobId};
-use crate::plan::Rung;
+use crate::plan::{Making, Rung};
 use crate::queue::look::counts;
 
 /// The defined scores of these pictures by these metrics, those that need no reference.
@@ -100,7 +102,7 @@ fn rfc3339(moment: OffsetDateTime) -> anyhow::Result<String> {
 
 async fn sources(pool: &PgPool, sweep: i32) -> anyhow::Result<Vec<Source>> {
     let rows = sqlx::query!(
-        "select name, model, ladder, ladder_of, damage, parameter, level, severity
+        "select name, model, ladder, ladder_of, damage, parameter, level, severity, making as \"making: Json<Making>\"
         from source
         where sweep_id = $1
         order by idx",
@@ -122,6 +124,7 @@ async fn sources(pool: &PgPool, sweep: i32) -> anyhow::Result<Vec<Source>> {
                 level: row.level.unwrap_or_default(),
                 severity: row.severity.unwrap_or_default(),
             }),
+            making: row.making.map(|it| it.0),
         })
         .collect())
 }
@@ -132,9 +135,12 @@ type Places = HashMap<(Hash, Vec<u8>), Vec<usize>>;
 async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Result<(Vec<Image>, Places)> {
     let rows = sqlx::query!(
         "with asked as (
-            select distinct on (every_job.subject) every_job.subject, every_job.task -> 'picture' as recipe
+            select distinct on (every_job.subject) every_job.subject,
+                case when kind = 'evaluate' then every_job.task -> 'picture'
+                    else jsonb_build_object('content', encode(every_job.key, 'hex'), 'origin', 'job') end as recipe
             from sweep_job join every_job on every_job.id = sweep_job.job_id
             where sweep_job.sweep_id = $1 and every_job.subject is not null
+                and every_job.kind in ('evaluate', 'decode', 'reconstruct')
         )
         select cell.source_idx, cell.sample, cell.picture, cell.reference,
             coalesce(image.recipe, asked.recipe) as \"recipe!: Json<Picture>\",
@@ -142,20 +148,30 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
         from cell
         left join image on image.picture = cell.picture
         left join asked on asked.subject = cell.picture
-        where cell.sweep_id = $1
+        where cell.sweep_id = $1 and (image.recipe is not null or asked.recipe is not null)
         order by cell.idx",
         sweep
     )
     .fetch_all(pool)
     .await
     .context("read the images")?;
-    let contents: BTreeSet<Hash> = rows.iter().map(|it| it.recipe.content).collect();
-    let contents: Vec<Hash> = contents.into_iter().collect();
-    let mut paths = BTreeMap::new();
-    for (content, path) in paths_of(pool, &contents).await? {
+    let contents = |origin: Origin| -> Vec<Hash> {
+        let of = rows.iter().filter(|it| it.recipe.origin == origin).map(|it| it.recipe.content);
+        of.collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    let made = contents(Origin::Job);
+    let origins = origins(pool, &made).await?;
+    let mut files = contents(Origin::File);
+    files.extend(origins.originals.values().map(|it| it.content));
+    // Where each content lies, and what the bytes there hash to.
+    let mut paths: BTreeMap<Hash, (PathBuf, Hash)> = BTreeMap::new();
+    for (content, path) in paths_of(pool, &files).await? {
         if path.exists() {
-            paths.entry(content).or_insert(path);
+            paths.entry(content).or_insert((path, content));
         }
+    }
+    for output in outputs(pool, &made).await? {
+        paths.insert(output.key, (artifacts.path(&output.artifact), output.artifact));
     }
     let mut places = Places::new();
     let mut images = Vec::with_capacity(rows.len());
@@ -164,11 +180,21 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
         places.entry((key, row.reference)).or_default().push(images.len());
         let picture = row.recipe.0;
         let size = row.width.zip(row.height).map(|(w, h)| anyhow::Ok((u32::try_from(w)?, u32::try_from(h)?)));
+        let file = paths.get(&picture.content);
+        let (prompt, n_cut) = origins.prompts.get(&picture.content).cloned().unzip();
+        let original = origins
+            .originals
+            .get(&picture.content)
+            .map(|it| Original { picture: it.clone(), path: paths.get(&it.content).map(|it| it.0.clone()) });
         images.push(Image {
             source: usize::try_from(row.source_idx)?,
             sample: row.sample,
             key,
-            path: paths.get(&picture.content).cloned(),
+            path: file.map(|it| it.0.clone()),
+            content: file.map_or(picture.content, |it| it.1),
+            prompt,
+            n_cut: n_cut.unwrap_or_default(),
+            original,
             picture,
             size: size.transpose()?,
             preview: row.preview.map(Hash::try_from).transpose()?.map(|it| artifacts.path(&it)),

@@ -18,7 +18,7 @@ use crate::queue::bulk::{Row, copy};
 /// Postgres is out of reach.
 pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<()> {
     let statement =
-        "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key)
+        "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key, making)
         from stdin (format binary)";
     copy(tx, statement, plan.sources.iter().enumerate(), |row, (idx, source)| {
         let rung = source.rung.as_ref();
@@ -32,7 +32,9 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
         row.maybe(rung.map(|it| it.parameter.as_str()), Row::text)?;
         row.maybe(rung.map(|it| it.level), Row::float8)?;
         row.maybe(rung.map(|it| it.severity), Row::float8)?;
-        row.maybe(source.set.map(|job| set_key(&plan.jobs[job].task)).as_ref(), Row::hash)
+        row.maybe(source.set.map(|job| set_key(&plan.jobs[job].task)).as_ref(), Row::hash)?;
+        let making = source.making.as_ref().map(serde_json::to_string).transpose()?;
+        row.maybe(making.as_deref(), Row::jsonb)
     })
     .await?;
     // In the order of the pictures' index: neighbours go to the same page.
@@ -56,7 +58,7 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
 fn set_key(task: &Task) -> Hash {
     match task {
         Task::Pool(pool) => pool.set_key(),
-        Task::Evaluate(_) => unreachable!("a source's set is a pool"),
+        _ => unreachable!("a source's set is a pool"),
     }
 }
 

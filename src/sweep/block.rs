@@ -133,6 +133,61 @@ impl<'a> Block<'a> {
         })
     }
 
+    /// Texts of `key`, a scalar or an axis. They may be empty; blanks around them count.
+    pub(super) fn text_axis(&self, key: &str) -> Option<Axis<Placed<String>>> {
+        self.axis(key, |value| match value.get_ref() {
+            DeValue::String(text) => Some(text.to_string()),
+            _ => {
+                self.wrong_type(key, value, "a string", quoted(value));
+                None
+            }
+        })
+    }
+
+    /// Some of `choices`, a scalar or an axis, by their words.
+    pub(super) fn choice_axis<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<Axis<Placed<T>>> {
+        self.axis(key, |value| {
+            let DeValue::String(text) = value.get_ref() else {
+                self.wrong_type(key, value, "a string", quoted(value));
+                return None;
+            };
+            let found = choices.iter().find(|it| it.0 == text.as_ref()).map(|it| it.1);
+            if found.is_none() {
+                let words = choices.iter().map(|it| it.0);
+                let help = meant(text, words.clone()).unwrap_or_else(|| format!("`{key}` is one of {}", listed(words)));
+                self.faults.at(&value.span(), format!("`{key}` cannot be `{text}`"), help);
+            }
+            found
+        })
+    }
+
+    /// Sizes in pixels, a scalar or an axis: `"WIDTHxHEIGHT"`, or one number for a square.
+    pub(super) fn size_axis(&self, key: &str) -> Option<Axis<Placed<(u32, u32)>>> {
+        self.axis(key, |value| {
+            let size = match value.get_ref() {
+                DeValue::Integer(it) => side(it.as_str()).map(|it| (it, it)),
+                DeValue::String(text) => match text.split_once(['x', 'X', '×']) {
+                    Some((width, height)) => side(width).zip(side(height)),
+                    None => side(text).map(|it| (it, it)),
+                },
+                _ => {
+                    let help = "write \"2048x2048\", width before height, or 2048 for a square".to_owned();
+                    self.wrong_type(key, value, "a size", help);
+                    return None;
+                }
+            };
+            if size.is_none() {
+                let text = match value.get_ref() {
+                    DeValue::String(text) => text.to_string(),
+                    other => shown(other),
+                };
+                let help = "write \"2048x2048\", width before height, both from 1 to 65500".to_owned();
+                self.faults.at(&value.span(), format!("`{text}` is no size"), help);
+            }
+            size
+        })
+    }
+
     fn axis<T>(&self, key: &str, read: impl Fn(&Spanned<DeValue<'a>>) -> Option<T>) -> Option<Axis<Placed<T>>> {
         let value = self.get(key)?;
         let placed = |it: &Spanned<DeValue<'a>>| Some(Placed { value: read(it)?, span: it.span() });
@@ -174,6 +229,11 @@ impl<'a> Block<'a> {
         let message = format!("`{key}` of {} is {wanted}, not {}", self.title, type_of(value.get_ref()));
         self.faults.at(&value.span(), message, help);
     }
+}
+
+/// One side of a picture.
+fn side(text: &str) -> Option<u32> {
+    text.trim().replace('_', "").parse().ok().filter(|it| (1..=65_500).contains(it))
 }
 
 /// "did you mean" the closest of `candidates`, where one is close.

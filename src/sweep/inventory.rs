@@ -1,6 +1,6 @@
 //! The files that a sweep speaks of: found, hashed and named, so that a plan needs no disk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Seek};
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +13,8 @@ use anyhow::{Context, bail, ensure};
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
+use super::packages::PackageFiles;
+use super::prompts::Prompt;
 use super::{Images, Sweep, captions, sample};
 use crate::image;
 use crate::job::Hash;
@@ -24,11 +26,16 @@ const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// its file system's clock: its stamp says nothing.
 const RACY: Duration = Duration::from_secs(2);
 
-/// The files of each `[[images]]` block.
+/// The files of each `[[images]]` block; what the other blocks need,
+/// [`Resources::add_to`](super::packages::Resources::add_to) brings.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Inventory {
     /// In the order of [`Sweep::images`], each block's files sorted by sample.
     pub blocks: Vec<Vec<SourceFile>>,
+    /// In the order of [`Sweep::generate`], each block's prompts in their file's order.
+    pub prompts: Vec<Vec<Prompt>>,
+    /// The packages, by the names that the sweep has for them.
+    pub packages: BTreeMap<String, PackageFiles>,
 }
 
 /// One picture file.
@@ -153,7 +160,7 @@ pub fn scan(
         let files: Vec<(&Path, Known)> = files.iter().map(|&it| (found[it].path.as_path(), known[it])).collect();
         source_files(block, &root, &files).with_context(|| format!("images `{}`", block.name))
     });
-    Ok(Inventory { blocks: blocks.collect::<anyhow::Result<_>>()? })
+    Ok(Inventory { blocks: blocks.collect::<anyhow::Result<_>>()?, ..Inventory::default() })
 }
 
 /// The block's folder or file, absolute and without links.
@@ -238,6 +245,32 @@ fn hash(found: &[Found], cache: &mut dyn HashCache, progress: &(dyn Fn(Progress)
         }
     }
     known.into_iter().map(|it| it.expect("every file is known or has been hashed")).collect()
+}
+
+/// The hashes of these files' bytes, from the cache or read.
+///
+/// # Errors
+/// A file cannot be read.
+pub(super) fn hash_files(
+    paths: &[PathBuf],
+    cache: &mut dyn HashCache,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> anyhow::Result<Vec<Hash>> {
+    for path in paths {
+        File::open(path).with_context(|| format!("read {}", path.display()))?;
+    }
+    let found: Vec<Found> = paths.iter().map(|it| Found { path: it.clone(), stamp: stamp(it) }).collect();
+    Ok(hash(&found, cache, progress).into_iter().map(|it| it.content).collect())
+}
+
+/// The hash of a file's bytes.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn hash_file(path: &Path) -> std::io::Result<Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&mut File::open(path)?)?;
+    Ok(Hash(*hasher.finalize().as_bytes()))
 }
 
 fn read(path: &Path) -> std::io::Result<Known> {

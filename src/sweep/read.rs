@@ -1,6 +1,8 @@
 //! From the text of a sweep file to a [`Sweep`], or to everything that is wrong with it.
 
+mod axes;
 mod damage;
+mod making;
 mod names;
 
 use std::collections::BTreeMap;
@@ -13,13 +15,12 @@ use super::fault::{Collector, Faults};
 use super::{Damage, Evaluation, Images, Of, OnFailure, Sweep};
 use crate::metrics::{self, Metric, Needs};
 
-const TOP: &[&str] = &["name", "on_failure", "priority", "images", "damage", "evaluate"];
+const TOP: &[&str] = &["name", "on_failure", "priority", "images", "damage", "generate", "reconstruct", "evaluate"];
 const IMAGES: &[&str] = &["name", "path", "captions", "model", "crop"];
 const EVALUATE: &[&str] = &["metrics", "reference", "max_pixels"];
 
 /// Blocks that sweeps are going to have: no misspellings.
-const LATER: &[&str] =
-    &["generate", "reconstruct", "finetune", "encode", "judge", "caption", "labels", "report", "schedule"];
+const LATER: &[&str] = &["finetune", "judge", "caption", "labels", "report", "schedule"];
 
 pub(super) fn sweep(text: &str, file_name: &str) -> Result<Sweep, Faults> {
     let faults = Collector::new(text, file_name);
@@ -47,19 +48,25 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let image_blocks = blocks(&block, "images", "[[images]]");
     let damage_blocks = blocks(&block, "damage", "[[damage]]");
     let drafts: Vec<damage::Draft> = damage_blocks.iter().map(damage::read).collect();
-    let names = Names::new(&image_blocks, &drafts, faults);
+    let generate_blocks = blocks(&block, "generate", "[[generate]]");
+    let reconstruct_blocks = blocks(&block, "reconstruct", "[[reconstruct]]");
+    let names = Names::new(&image_blocks, &drafts, &[&generate_blocks, &reconstruct_blocks], faults);
     let images: Vec<Images> = image_blocks.iter().map(images).collect();
     let of = names.resolve(&drafts, faults);
     let damage: Vec<Damage> = drafts.into_iter().zip(of).map(|(draft, of)| draft.finish(of)).collect();
 
-    if block.get("images").is_none() && !block.has_misspelt("images") {
-        let help = "add `[[images]]` with a `name` and the `path` of a folder".to_owned();
-        faults.at(&(end..end), "the sweep is empty: it has no [[images]]", help);
+    let generate: Vec<_> = generate_blocks.iter().map(making::generate).collect();
+    let reconstruct: Vec<_> = reconstruct_blocks.iter().map(|it| making::reconstruct(it, &names)).collect();
+
+    let is_absent = |key: &str| block.get(key).is_none() && !block.has_misspelt(key);
+    if is_absent("images") && is_absent("generate") {
+        let help = "add `[[images]]` with a `name` and the `path` of a folder, or `[[generate]]`".to_owned();
+        faults.at(&(end..end), "the sweep is empty: it has neither [[images]] nor [[generate]]", help);
     }
     let evaluate = match block.get("evaluate").map(|it| (it.get_ref(), it.span())) {
         Some((DeValue::Table(table), span)) => {
             let block = Block { title: "[evaluate]", table, span, faults };
-            evaluation(&block, &names, !damage.is_empty())
+            evaluation(&block, &names, !(damage.is_empty() && reconstruct.is_empty()))
         }
         Some((DeValue::Array(_), span)) => {
             faults.at(&span, "a sweep has one [evaluate], not a list of them", "write `[evaluate]`".to_owned());
@@ -77,7 +84,8 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
         }
     };
     let evaluate = evaluate.unwrap_or(Evaluation { metrics: Vec::new(), reference: None, max_pixels: None });
-    Sweep { name: name.unwrap_or_default().value, on_failure, priority, images, damage, evaluate }
+    let name = name.unwrap_or_default().value;
+    Sweep { name, on_failure, priority, images, damage, generate, reconstruct, evaluate }
 }
 
 /// The name becomes a part of ids, which stand in file names and command lines.
@@ -125,9 +133,9 @@ fn images(block: &Block) -> Images {
     }
 }
 
-fn evaluation(block: &Block, names: &Names, has_damage: bool) -> Option<Evaluation> {
+fn evaluation(block: &Block, names: &Names, has_originals: bool) -> Option<Evaluation> {
     check_keys(block, EVALUATE);
-    let reference = block.text("reference").and_then(|it| names.images(&it, block.faults));
+    let reference = block.text("reference").and_then(|it| names.images(&it, "a reference is", block.faults));
     let max_pixels = block.integer("max_pixels", 1..=i64::MAX.into()).map(|it| it as u64);
     let Some(value) = block.get("metrics") else {
         block.missing("metrics", "[\"NAME\"]");
@@ -153,7 +161,7 @@ fn evaluation(block: &Block, names: &Names, has_damage: bool) -> Option<Evaluati
         match metrics::parse(text) {
             Ok(found) => {
                 let compares = found.iter().all(|it| it.needs == Needs::Reference);
-                if compares && !has_damage && block.get("reference").is_none() {
+                if compares && !has_originals && block.get("reference").is_none() {
                     let message = format!("`{text}` compares with a reference, and there is none");
                     let help = "add `reference = \"NAME\"`, the name of an [[images]] block".to_owned();
                     block.faults.at(&item.span(), message, help);
@@ -187,7 +195,7 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
     let is_top = keys == TOP;
     let span = block.key_span(key);
     if is_top && LATER.contains(&key) {
-        let help = "this version has [[images]], [[damage]] and [evaluate]".to_owned();
+        let help = "this version has [[images]], [[damage]], [[generate]], [[reconstruct]] and [evaluate]".to_owned();
         block.faults.at(&span, format!("`{key}` is not in this version yet"), help);
         return;
     }
@@ -195,6 +203,8 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
         ("the top of the file, before the first block", &TOP[..3]),
         ("[[images]]", IMAGES),
         ("[[damage]]", damage::KEYS),
+        ("[[generate]]", making::GENERATE),
+        ("[[reconstruct]]", making::RECONSTRUCT),
         ("[evaluate]", EVALUATE),
     ];
     let home = homes.iter().find(|it| it.1.contains(&key)).map(|it| format!("`{key}` belongs to {}", it.0));

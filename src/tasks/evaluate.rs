@@ -1,9 +1,6 @@
 //! Makes one picture and scores it.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -86,7 +83,7 @@ fn decode(
     if !picture.steps.is_empty() && memory.decoded.as_ref().is_some_and(|it| it.0 == picture.content) {
         return Ok(None);
     }
-    let bytes = read(&picture.content, inputs)?;
+    let bytes = inputs.read(&picture.content)?;
     memory.decoded = None;
     let rgb = image::decode(&bytes, max_pixels).map_err(|error| TaskError::Fatal(error.into()))?;
     memory.decoded = Some((picture.content, rgb));
@@ -96,24 +93,4 @@ fn decode(
 fn make(picture: &Picture, memory: &Memory) -> Result<Rgb, TaskError> {
     let (_, decoded) = memory.decoded.as_ref().expect("the file was decoded just now");
     image::apply(decoded.clone(), &picture.steps).map_err(|error| TaskError::Fatal(error.into()))
-}
-
-/// The bytes of the file of this content, from the first place that still holds them.
-fn read(content: &Hash, inputs: &Inputs) -> Result<Vec<u8>, TaskError> {
-    let mut last = None;
-    for (_, path) in inputs.files.iter().filter(|(hash, _)| hash == content) {
-        let path = Path::new(path);
-        match fs::read(path) {
-            Ok(bytes) if Hash::of(&bytes) == *content => return Ok(bytes),
-            Ok(_) => {
-                let error = anyhow!("{} has changed since it was enqueued; enqueue the sweep again", path.display());
-                last = Some(TaskError::Fatal(error));
-            }
-            Err(error) => {
-                let error = anyhow::Error::new(error).context(format!("read {}", path.display()));
-                last = Some(TaskError::Retry(error));
-            }
-        }
-    }
-    Err(last.unwrap_or_else(|| TaskError::Retry(anyhow!("no file with the content {content} is known"))))
 }

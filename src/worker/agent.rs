@@ -13,12 +13,13 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::child::Child;
+use super::devices::SlotDevice;
 use super::machine;
+use super::scratch::Scratch;
 use super::turn::{self, Bench, Order};
 use crate::config::Times;
 use crate::job::Lease;
 use crate::queue::claim::{self, Introduction, beat, claim, register};
-use crate::queue::submit::LANE_CPU;
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -26,8 +27,8 @@ use crate::store::artifact::Artifacts;
 /// What a worker is told when it starts.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many jobs it runs at a time.
-    pub n_slots: usize,
+    /// Its slots: so many jobs it runs at a time.
+    pub slots: Vec<SlotDevice>,
     /// How it keeps time.
     pub times: Times,
     /// When it stops by itself.
@@ -70,8 +71,9 @@ struct Agent {
 /// # Errors
 /// Postgres is out of reach at the start.
 pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
-    let id = introduce(&pool, options.n_slots).await?;
-    let bench = Arc::new(Bench { pool, artifacts, grace: options.times.grace });
+    let id = introduce(&pool, &options.slots).await?;
+    let scratch = Scratch::new(&artifacts.scratch());
+    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace });
     let agent = Arc::new(Agent {
         bench,
         options,
@@ -81,8 +83,12 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         stop: watch::Sender::new(Stop::No),
     });
     let mut slots = tokio::task::JoinSet::new();
-    for slot_idx in 0..agent.options.n_slots {
-        slots.spawn(serve(agent.clone(), format!("cpu:{slot_idx}")));
+    for (slot_idx, device) in agent.options.slots.iter().enumerate() {
+        let name = match device {
+            SlotDevice::Cpu => format!("cpu:{slot_idx}"),
+            SlotDevice::Cuda(_) => device.name(),
+        };
+        slots.spawn(serve(agent.clone(), name, *device));
     }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
@@ -105,17 +111,19 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
     timeout(Duration::from_secs(5), settle::retire(&agent.bench.pool, id)).await.context("Postgres does not answer")?
 }
 
-async fn introduce(pool: &PgPool, n_slots: usize) -> anyhow::Result<Uuid> {
+async fn introduce(pool: &PgPool, slots: &[SlotDevice]) -> anyhow::Result<Uuid> {
     let id = Uuid::now_v7();
+    let (n_slots, has_cuda) = (slots.len(), slots.iter().any(|it| *it != SlotDevice::Cpu));
     let (host, program, machine) = (machine::host(), machine::program(), machine::describe());
-    register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots }).await?;
+    register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots, has_cuda }).await?;
     tracing::info!(worker = %id, host, n_slots, "the worker is ready");
     Ok(id)
 }
 
 /// One slot's life: claim, run, settle, again.
-async fn serve(agent: Arc<Agent>, slot: String) {
-    let n_threads = (machine::n_cores() / agent.options.n_slots).max(1);
+async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
+    let n_threads = (machine::n_cores() / agent.options.slots.len()).max(1);
+    let device_name = device.name();
     let mut stop = agent.stop.subscribe();
     let mut bell = agent.bells.ready.subscribe();
     let mut child = None;
@@ -123,7 +131,7 @@ async fn serve(agent: Arc<Agent>, slot: String) {
     while *stop.borrow() == Stop::No {
         let ready = match child.take() {
             Some(child) => child,
-            None => match Child::start(n_threads) {
+            None => match Child::start(&device_name, n_threads) {
                 Ok(started) => {
                     loaded = None;
                     started
@@ -137,7 +145,7 @@ async fn serve(agent: Arc<Agent>, slot: String) {
         };
         bell.mark_unchanged();
         let worker = *lock(&agent.id);
-        let claimed = claim(&agent.bench.pool, worker, &slot, LANE_CPU, loaded).await;
+        let claimed = claim_any(&agent.bench.pool, worker, &slot, device, loaded).await;
         child = match claimed {
             Ok(Some(job)) => {
                 loaded = job.affinity.or(loaded);
@@ -161,6 +169,22 @@ async fn serve(agent: Arc<Agent>, slot: String) {
     if let Some(child) = child {
         child.end(Duration::from_secs(1)).await;
     }
+}
+
+/// Takes the best job of the first of the device's lanes that has any.
+async fn claim_any(
+    pool: &PgPool,
+    worker: Uuid,
+    slot: &str,
+    device: SlotDevice,
+    loaded: Option<i64>,
+) -> anyhow::Result<Option<claim::Claimed>> {
+    for lane in device.lanes() {
+        if let Some(job) = claim(pool, worker, slot, *lane, loaded).await? {
+            return Ok(Some(job));
+        }
+    }
+    Ok(None)
 }
 
 /// Waits for a wake-up, the end of about `limit`, or the order to stop.
@@ -228,7 +252,7 @@ async fn heartbeat(agent: Arc<Agent>) {
             Ok(Ok(None)) => {
                 tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
                 agent.order(Order::Abandon, |lease| known.contains(&lease));
-                match introduce(pool, agent.options.n_slots).await {
+                match introduce(pool, &agent.options.slots).await {
                     Ok(id) => *lock(&agent.id) = id,
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }

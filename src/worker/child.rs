@@ -17,6 +17,8 @@ use super::pipe::{END_OF_LOG, Reply, Request};
 pub enum Said {
     /// It printed a line.
     Line(String),
+    /// It has done so many of so many steps.
+    Progress(usize, usize),
     /// It answered the request; the rest of its log follows.
     Reply(Reply),
 }
@@ -32,15 +34,15 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts a slot that may use so many threads. It does not inherit the database's address.
+    /// Starts a slot on `device` that may use so many threads. It does not inherit the database's address.
     ///
     /// # Errors
     /// The process cannot be started.
-    pub fn start(n_threads: usize) -> anyhow::Result<Self> {
+    pub fn start(device: &str, n_threads: usize) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("find this program's own file")?;
         let mut command = Command::new(program);
         command
-            .args(["slot", "--threads", &n_threads.to_string()])
+            .args(["slot", "--device", device, "--threads", &n_threads.to_string()])
             .env_remove("DATABASE_URL")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -93,7 +95,10 @@ impl Child {
             tokio::select! {
                 biased;
                 reply = self.replies.next_line() => break match reply {
-                    Ok(Some(line)) => Ok(Said::Reply(serde_json::from_str(&line).context("understand the slot's reply")?)),
+                    Ok(Some(line)) => Ok(match serde_json::from_str(&line).context("understand the slot's reply")? {
+                        Reply::Progress { done, of } => Said::Progress(done, of),
+                        reply => Said::Reply(reply),
+                    }),
                     Ok(None) | Err(_) => Err(self.cause_of_death().await),
                 },
                 Some(line) = self.printed.recv() => {

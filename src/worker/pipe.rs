@@ -14,10 +14,17 @@ pub struct Request {
     pub inputs: Inputs,
 }
 
-/// From the slot: how it went. One reply follows each request.
+/// From the slot: how it went. One reply follows each request, after any number of [`Reply::Progress`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
+    /// The task is not done yet.
+    Progress {
+        /// Steps done.
+        done: usize,
+        /// Steps in all.
+        of: usize,
+    },
     /// The task is done.
     Done(Box<Output>),
     /// The task was not done.

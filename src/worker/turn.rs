@@ -4,21 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::child::{Child, Said};
+use super::inputs::gather;
 use super::pipe::{Reply, Request};
-use crate::job::task::{Evaluate, Task};
-use crate::job::{Hash, JobId, Lease};
-use crate::queue::claim::{Claimed, append_log};
+use super::results::{self, Stored};
+use super::scratch::Scratch;
+use crate::job::{JobId, Lease};
+use crate::queue::claim::{self, Claimed, append_log};
 use crate::queue::{LeaseLost, Tx, settle};
 use crate::store::artifact::Artifacts;
-use crate::store::{files, read, record};
-use crate::tasks::{Inputs, Output};
 
 /// What the agent wants of a running attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +46,7 @@ enum End {
 pub(super) struct Bench {
     pub(super) pool: PgPool,
     pub(super) artifacts: Artifacts,
+    pub(super) scratch: Scratch,
     pub(super) grace: Duration,
 }
 
@@ -58,13 +57,23 @@ pub(super) async fn take(
     job: &Claimed,
     mut orders: watch::Receiver<Order>,
 ) -> Option<Child> {
-    let inputs = match patiently(|| gather(&bench.pool, &job.task), &mut orders).await {
+    let mut inputs = match patiently(|| gather(bench, &job.task), &mut orders).await {
         Ok(inputs) => inputs,
         Err(order) => {
             settle_end(bench, job, End::Ordered(order), &mut orders).await;
             return Some(child);
         }
     };
+    // Lives until the result is settled.
+    let scratch = match job.task.model().map(|_| bench.scratch.turn()).transpose() {
+        Ok(scratch) => scratch,
+        Err(error) => {
+            let end = End::Replied(Reply::Failed { retry: true, error: format!("{error:#}") });
+            settle_end(bench, job, end, &mut orders).await;
+            return Some(child);
+        }
+    };
+    inputs.scratch = scratch.as_ref().map(|it| it.path().as_os_str().to_owned()).unwrap_or_default();
     let request = Request { task: job.task.clone(), inputs };
     let mut printed = Printed { lease: job.lease, seq: 0, lines: Vec::new() };
     let end = match child.send(&request).await {
@@ -84,21 +93,6 @@ pub(super) async fn take(
     survivor
 }
 
-/// Looks up what the task needs.
-async fn gather(pool: &PgPool, task: &Task) -> anyhow::Result<Inputs> {
-    let mut inputs = Inputs::default();
-    match task {
-        Task::Evaluate(Evaluate { picture, reference, .. }) => {
-            let mut contents = vec![picture.content];
-            contents.extend(reference.as_ref().map(|it| it.content).filter(|it| *it != picture.content));
-            let files = files::paths_of(pool, &contents).await?;
-            inputs.files = files.into_iter().map(|(hash, path)| (hash, path.into_os_string())).collect();
-        }
-        Task::Pool(task) => inputs.scores = read::pool_inputs(pool, &task.pictures, &task.metrics).await?,
-    }
-    Ok(inputs)
-}
-
 async fn wait(
     bench: &Bench,
     child: &mut Child,
@@ -109,17 +103,32 @@ async fn wait(
     let deadline = sleep_until(Instant::now() + job.limit);
     tokio::pin!(deadline);
     let mut flush = tokio::time::interval(Duration::from_secs(1));
+    let mut progress = None;
     loop {
         tokio::select! {
             said = child.hear() => match said {
                 Ok(Said::Line(line)) => printed.lines.push(line),
+                Ok(Said::Progress(done, of)) => progress = Some((done, of)),
                 Ok(Said::Reply(reply)) => break End::Replied(reply),
                 Err(error) => break End::Died(error),
             },
-            _ = flush.tick() => printed.flush(&bench.pool).await,
+            _ = flush.tick() => {
+                printed.flush(&bench.pool).await;
+                if let Some((done, of)) = progress.take() {
+                    note_progress(&bench.pool, job, done, of).await;
+                }
+            }
             () = &mut deadline => break End::TooLong(job.limit),
             order = next_order(orders) => break End::Ordered(order),
         }
+    }
+}
+
+/// Progress is worth less than a result: it must not hold the job up.
+async fn note_progress(pool: &PgPool, job: &Claimed, done: usize, of: usize) {
+    let said = serde_json::json!({ "done": done, "of": of });
+    if let Err(error) = claim::progress(pool, job.id, job.lease, &said).await {
+        tracing::warn!(error = format!("{error:#}"), "cannot note the progress yet");
     }
 }
 
@@ -154,8 +163,10 @@ async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
 async fn settle_end(bench: &Bench, job: &Claimed, end: End, orders: &mut watch::Receiver<Order>) {
     let mut pause = Duration::from_millis(200);
     let begun = Instant::now();
+    // A file is put into the store once, however often Postgres must be asked.
+    let mut stored = None;
     loop {
-        let error = match settle_once(bench, job, &end).await {
+        let error = match settle_once(bench, job, &end, &mut stored).await {
             Ok(()) => return,
             Err(error) => error,
         };
@@ -174,22 +185,22 @@ async fn settle_end(bench: &Bench, job: &Claimed, end: End, orders: &mut watch::
     }
 }
 
-async fn settle_once(bench: &Bench, job: &Claimed, end: &End) -> anyhow::Result<()> {
-    let preview = match end {
-        End::Replied(Reply::Done(output)) => store_preview(&bench.artifacts, output)?,
-        _ => None,
-    };
+async fn settle_once(bench: &Bench, job: &Claimed, end: &End, stored: &mut Option<Stored>) -> anyhow::Result<()> {
+    if let (End::Replied(Reply::Done(output)), None) = (end, &stored) {
+        *stored = Some(results::store(&bench.artifacts, &job.task, output)?);
+    }
     let mut tx = bench.pool.begin().await.context("begin a transaction")?;
     let (id, lease) = (job.id, job.lease);
     match end {
         End::Replied(Reply::Done(output)) => {
             settle::finish(&mut tx, id, lease).await?;
-            record_output(&mut tx, id, &job.task, output, preview).await?;
+            results::record(&mut tx, id, &job.task, output, stored.as_ref()).await?;
         }
         End::Replied(Reply::Failed { retry: false, error }) => {
             tracing::warn!(job = id.0, error, "the job failed");
             settle::fail(&mut tx, id, lease, error).await?;
         }
+        End::Replied(Reply::Progress { .. }) => anyhow::bail!("progress is no end"),
         End::Replied(Reply::Failed { retry: true, error }) => retry(&mut tx, id, lease, error).await?,
         End::Died(error) => retry(&mut tx, id, lease, &format!("{error:#}")).await?,
         End::TooLong(limit) => {
@@ -206,32 +217,6 @@ async fn retry(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> anyhow
     let again = settle::retry_later(tx, job, lease, error).await?;
     tracing::warn!(job = job.0, error, again, "an attempt failed");
     Ok(())
-}
-
-fn store_preview(artifacts: &Artifacts, output: &Output) -> anyhow::Result<Option<(Hash, usize)>> {
-    match output {
-        Output::Evaluated { preview, .. } => {
-            let bytes = STANDARD.decode(preview).context("understand the preview")?;
-            Ok(Some((artifacts.put(&bytes)?, bytes.len())))
-        }
-        Output::Pooled { .. } => Ok(None),
-    }
-}
-
-async fn record_output(
-    tx: &mut Tx<'_>,
-    job: JobId,
-    task: &Task,
-    output: &Output,
-    preview: Option<(Hash, usize)>,
-) -> anyhow::Result<()> {
-    match (task, output) {
-        (Task::Evaluate(task), Output::Evaluated { made, scores, .. }) => {
-            record::record_image(tx, job, task, made, preview, scores).await
-        }
-        (Task::Pool(task), Output::Pooled { scores }) => record::record_set(tx, job, task, scores).await,
-        _ => anyhow::bail!("the slot answered with the output of another kind of task"),
-    }
 }
 
 /// What an attempt has printed and is not stored yet.

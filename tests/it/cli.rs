@@ -2,5 +2,6 @@
 
 mod database;
 mod enqueue;
+mod generate;
 mod json;
 mod words;

@@ -5,6 +5,7 @@ mod cli;
 mod dataset;
 mod gpu;
 mod image;
+mod making;
 mod metrics;
 mod models;
 mod plan;

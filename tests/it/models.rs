@@ -1,6 +1,11 @@
 //! The models against diffusers and transformers.
 
+mod hub;
+mod init;
+mod manifests;
+mod memory;
 mod noise;
+mod package;
 mod schedule;
 mod sd3;
 mod text;

@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli::Outcome;
-use crate::cli::enqueue::{Confirm, enqueue, load};
+use crate::cli::enqueue::{Ask, Confirm, enqueue, load};
 use crate::cli::lines::{say, say_json};
 use crate::database::{self, private::Postgres};
 use crate::image::{Rgb, jpeg};
@@ -81,7 +81,8 @@ async fn measure(args: &Args, folder: &Path, server: &Postgres) -> anyhow::Resul
         let sweep_file = write_sweep(args, folder, run_idx)?;
         let start = Instant::now();
         let loaded = load(&sweep_file)?.context("the bench's own sweep has a mistake")?;
-        let summary = enqueue(&pool, &loaded, Confirm::Assume, false).await?.context("the sweep is confirmed")?;
+        let ask = Ask { confirm: Confirm::Assume, needs_cuda_within: None, dry_run: false };
+        let summary = enqueue(&pool, loaded, &ask).await?.context("the sweep is confirmed")?;
         let seconds = start.elapsed().as_secs_f64();
         if run_idx > 0 {
             report.enqueue_s.push(seconds);

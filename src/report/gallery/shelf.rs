@@ -66,7 +66,7 @@ impl<'a> Shelf<'a> {
 
     fn make(&mut self, idx: usize) -> Result<Rgb, String> {
         let image = &self.findings.images[idx];
-        let (content, steps) = (image.picture.content, image.picture.steps.as_slice());
+        let (content, steps) = (image.content, image.picture.steps.as_slice());
         if let [Step::Crop { size }, rest @ ..] = steps {
             if !matches!(&self.cropped, Some((of, to, _)) if (*of, *to) == (content, *size)) {
                 let whole = self.file(content, image.path.as_deref())?.clone();

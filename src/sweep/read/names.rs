@@ -11,28 +11,42 @@ use super::damage::Draft;
 
 /// Which block each name stands for.
 pub(super) struct Names {
-    blocks: BTreeMap<String, (Of, Range<usize>)>,
+    blocks: BTreeMap<String, (Named, Range<usize>)>,
+}
+
+/// What has a name.
+#[derive(Clone, Copy)]
+enum Named {
+    /// Pictures that damage may be done to.
+    Of(Of),
+    /// Pictures that a model makes: the block's title.
+    Made(&'static str),
 }
 
 impl Names {
     /// Takes down every name that two blocks have.
-    pub(super) fn new(images: &[Block], damage: &[Draft], faults: &Collector) -> Self {
+    pub(super) fn new(images: &[Block], damage: &[Draft], made: &[&[Block]], faults: &Collector) -> Self {
         let mut names = Self { blocks: BTreeMap::new() };
         for (idx, block) in images.iter().enumerate() {
             // A name of the wrong type is taken down where the block is read.
             if let Some(name) = block.get("name").and_then(|it| Some((it.get_ref().as_str()?, it.span()))) {
-                names.add(name.0, name.1, Of::Images(idx), faults);
+                names.add(name.0, name.1, Named::Of(Of::Images(idx)), faults);
             }
         }
         for (idx, draft) in damage.iter().enumerate() {
             if let Some(name) = &draft.name {
-                names.add(&name.value, name.span.clone(), Of::Damage(idx), faults);
+                names.add(&name.value, name.span.clone(), Named::Of(Of::Damage(idx)), faults);
+            }
+        }
+        for block in made.iter().copied().flatten() {
+            if let Some(name) = block.get("name").and_then(|it| Some((it.get_ref().as_str()?, it.span()))) {
+                names.add(name.0, name.1, Named::Made(block.title), faults);
             }
         }
         names
     }
 
-    fn add(&mut self, name: &str, span: Range<usize>, block: Of, faults: &Collector) {
+    fn add(&mut self, name: &str, span: Range<usize>, block: Named, faults: &Collector) {
         let Some((_, first)) = self.blocks.get(name) else {
             self.blocks.insert(name.to_owned(), (block, span));
             return;
@@ -67,20 +81,32 @@ impl Names {
 
     /// The block that a name stands for.
     fn block(&self, name: &Placed<String>, faults: &Collector) -> Option<Of> {
-        let found = self.blocks.get(&name.value).map(|it| it.0);
-        if found.is_none() {
-            let help = self.help(&name.value, |_| true);
-            faults.at(&name.span, format!("no block is called `{}`", name.value), help);
+        match self.blocks.get(&name.value).map(|it| it.0) {
+            Some(Named::Of(of)) => Some(of),
+            Some(Named::Made(title)) => {
+                let message =
+                    format!("`{}` is a {title} block; damage is done to [[images]] and [[damage]]", name.value);
+                faults.at(&name.span, message, self.help("", is_damageable));
+                None
+            }
+            None => {
+                let help = self.help(&name.value, is_damageable);
+                faults.at(&name.span, format!("no block is called `{}`", name.value), help);
+                None
+            }
         }
-        found
     }
 
-    /// The `[[images]]` block that a name stands for.
-    pub(super) fn images(&self, name: &Placed<String>, faults: &Collector) -> Option<usize> {
+    /// The `[[images]]` block that a name stands for; `use_of` begins the sentence that another block is answered with.
+    pub(super) fn images(&self, name: &Placed<String>, use_of: &str, faults: &Collector) -> Option<usize> {
         match self.blocks.get(&name.value) {
-            Some((Of::Images(idx), _)) => Some(*idx),
-            Some((Of::Damage(_), _)) => {
-                let message = format!("`{}` is damage; a reference is an [[images]] block", name.value);
+            Some((Named::Of(Of::Images(idx)), _)) => Some(*idx),
+            Some((other, _)) => {
+                let what = match other {
+                    Named::Of(_) => "damage".to_owned(),
+                    Named::Made(title) => format!("a {title} block"),
+                };
+                let message = format!("`{}` is {what}; {use_of} an [[images]] block", name.value);
                 faults.at(&name.span, message, self.help("", is_images));
                 None
             }
@@ -92,7 +118,7 @@ impl Names {
         }
     }
 
-    fn help(&self, name: &str, fits: impl Fn(Of) -> bool) -> Option<String> {
+    fn help(&self, name: &str, fits: impl Fn(Named) -> bool) -> Option<String> {
         let names: Vec<&str> = self.blocks.iter().filter(|it| fits(it.1.0)).map(|it| it.0.as_str()).collect();
         let point = names.iter().filter(|&&it| name.strip_prefix(it).is_some_and(|rest| rest.starts_with(' ')));
         if let Some(block) = point.max_by_key(|it| it.len()) {
@@ -103,6 +129,10 @@ impl Names {
     }
 }
 
-fn is_images(block: Of) -> bool {
-    matches!(block, Of::Images(_))
+fn is_images(block: Named) -> bool {
+    matches!(block, Named::Of(Of::Images(_)))
+}
+
+fn is_damageable(block: Named) -> bool {
+    matches!(block, Named::Of(_))
 }

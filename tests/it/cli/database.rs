@@ -32,6 +32,14 @@ fn examples(text: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_of_the_readme_runs_and_answers() {
     let db = finished().await;
+    let made = format!(
+        "name = \"made\"\n[[generate]]\nname = \"tiny\"\nmodel = {:?}\nprompts = [\"a fox\"]\nsize = 64\nsteps = 1\n\
+         t5_tokens = 16\ndtype = \"f32\"\n[evaluate]\nmetrics = [\"glcm_score\"]\n",
+        golden("sd3/tiny")
+    );
+    let path = db.home.path().join("made.toml");
+    fs::write(&path, made).unwrap();
+    db.jobctl(["run", path.to_str().unwrap()], 0);
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let examples = examples(&readme);
     assert!(examples.len() >= 3, "README.md has {} queries", examples.len());

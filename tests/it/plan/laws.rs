@@ -46,7 +46,7 @@ fn any_sweep() -> impl Strategy<Value = (String, Inventory)> {
         }
         text += &format!("[evaluate]\nmetrics = [{}]\n", wanted.join(", "));
         text += if with_reference { "reference = 'b0'\n" } else { "" };
-        (text, Inventory { blocks })
+        (text, Inventory { blocks, ..Inventory::default() })
     })
 }
 

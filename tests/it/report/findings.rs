@@ -58,7 +58,7 @@ pub fn picture(seed: u64, width: u32, height: u32) -> Rgb {
 }
 
 fn source(name: &str, rung: Option<Rung>) -> Source {
-    Source { name: name.to_owned(), model: None, rung }
+    Source { name: name.to_owned(), model: None, rung, making: None }
 }
 
 /// The sources in the order of a sweep, and what is done to a file for each.
@@ -134,15 +134,19 @@ pub fn findings(directory: &Path) -> Findings {
     let (mut images, mut scores) = (Vec::new(), Vec::new());
     for (source_idx, (source, steps)) in sources.iter().enumerate() {
         for (sample_idx, sample) in SAMPLES.iter().enumerate() {
-            let picture = Picture { content: Hash::of(&files[sample_idx]), steps: steps.clone() };
+            let picture = Picture::of_file(Hash::of(&files[sample_idx]), steps.clone());
             let path = directory.join(format!("{sample_idx}.jpg"));
             images.push(Image {
                 source: source_idx,
                 sample: (*sample).to_owned(),
                 key: picture.key(),
                 size: Some(if steps.is_empty() { (SIDE + 192, SIDE + 32) } else { (SIDE, SIDE) }),
+                content: picture.content,
                 picture,
                 path: Some(path),
+                prompt: None,
+                n_cut: Vec::new(),
+                original: None,
                 preview: None,
             });
             let rung = source.rung.as_ref();

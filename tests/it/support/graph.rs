@@ -19,13 +19,13 @@ use super::database::Database;
 pub fn graph(name: &str, labels: &[&str], edges: &[(usize, usize, EdgeKind)]) -> Plan {
     let task = |label: &str| {
         Task::Evaluate(Evaluate {
-            picture: Picture { content: Hash::of(label.as_bytes()), steps: Vec::new() },
+            picture: Picture::of_file(Hash::of(label.as_bytes()), Vec::new()),
             reference: None,
             metrics: vec![MetricId { metric: "glcm_score".to_owned(), variant: "authors".to_owned(), version: 1 }],
             max_pixels: None,
         })
     };
-    let subject = |label: &str| Picture { content: Hash::of(label.as_bytes()), steps: Vec::new() }.key();
+    let subject = |label: &str| Picture::of_file(Hash::of(label.as_bytes()), Vec::new()).key();
     let job = |label: &&str| Job {
         key: task(label).key(),
         task: task(label),
@@ -39,14 +39,14 @@ pub fn graph(name: &str, labels: &[&str], edges: &[(usize, usize, EdgeKind)]) ->
         sample: (*label).to_owned(),
         key: subject(label),
         job: Some(idx),
-        path: PathBuf::from(format!("/{label}.png")),
+        path: Some(PathBuf::from(format!("/{label}.png"))),
         caption: None,
     };
     Plan {
         name: name.to_owned(),
         on_failure: OnFailure::Continue,
         priority: 0,
-        sources: vec![Source { name: "photos".to_owned(), model: None, rung: None, set: None }],
+        sources: vec![Source { name: "photos".to_owned(), model: None, rung: None, making: None, set: None }],
         cells: labels.iter().enumerate().map(cell).collect(),
         jobs: labels.iter().map(job).collect(),
         edges: edges.iter().map(|&(parent, child, kind)| Edge { parent, child, kind }).collect(),
@@ -96,7 +96,8 @@ impl Database {
     /// Registers a worker.
     pub async fn worker(&self) -> Uuid {
         let id = Uuid::now_v7();
-        let worker = Introduction { id, host: "host", program: "test", machine: "machine", n_slots: 1 };
+        let worker =
+            Introduction { id, host: "host", program: "test", machine: "machine", n_slots: 1, has_cuda: false };
         register(&self.pool, &worker).await.unwrap();
         id
     }

@@ -1,0 +1,262 @@
+//! What a sweep makes with models: from `[[generate]]` and `[[reconstruct]]` blocks to sources, cells and jobs.
+
+use std::collections::HashMap;
+
+use anyhow::Context;
+
+use super::build::{self, References, compares, megapixels, wanted};
+use super::{Cell, Edge, EdgeKind, Job, Making, Plan, Source};
+use crate::job::Hash;
+use crate::job::task::making::{Decode, Denoise, Encode, Part, Reconstruct, Settings};
+use crate::job::task::{Evaluate, MetricId, Picture, Step, Task};
+use crate::sweep::making::{Generate, GeneratePoint, Reconstruct as Block, ReconstructPoint};
+use crate::sweep::packages::PackageFiles;
+use crate::sweep::prompts::Prompt;
+use crate::sweep::{Inventory, SourceFile, Sweep};
+
+/// A source that a model makes.
+pub(super) struct Made {
+    pub(super) source: Source,
+    pub(super) cells: Vec<MadeCell>,
+}
+
+/// One picture of such a source.
+pub(super) struct MadeCell {
+    /// Its cell; the caller says which source's it is and which job scores it.
+    pub(super) cell: Cell,
+    /// The jobs that make it by stages, each of which needs all of the stage before: the last has one job.
+    stages: Vec<Vec<Job>>,
+    /// The job that scores it.
+    pub(super) evaluate: Option<Job>,
+}
+
+/// Every source that models make, in the sweep's order.
+pub(super) fn sources(sweep: &Sweep, inventory: &Inventory, references: &References) -> anyhow::Result<Vec<Made>> {
+    let mut sources = Vec::new();
+    for (idx, block) in sweep.generate.iter().enumerate() {
+        let prompts =
+            inventory.prompts.get(idx).with_context(|| format!("no prompts were read for `{}`", block.name))?;
+        for point in block.points() {
+            sources.push(generated(sweep, block, &point, prompts, inventory, references)?);
+        }
+    }
+    for block in &sweep.reconstruct {
+        for point in block.points() {
+            sources.push(reconstructed(sweep, block, &point, inventory)?);
+        }
+    }
+    Ok(sources)
+}
+
+/// Places the jobs that make pictures, stage by stage over all sources, so that whoever takes them in their order
+/// loads each part of a package once. Returns the job that makes each source's each cell.
+pub(super) fn place(made: &[Made], plan: &mut Plan, by_key: &mut HashMap<Hash, usize>) -> Vec<Vec<usize>> {
+    let mut parents: Vec<Vec<Vec<usize>>> = made.iter().map(|it| vec![Vec::new(); it.cells.len()]).collect();
+    let n_stages = made.iter().flat_map(|it| &it.cells).map(|it| it.stages.len()).max().unwrap_or(0);
+    for stage in 0..n_stages {
+        for (source, parents) in made.iter().zip(&mut parents) {
+            for (cell, parents) in source.cells.iter().zip(parents) {
+                let Some(jobs) = cell.stages.get(stage) else { continue };
+                let mut placed = Vec::with_capacity(jobs.len());
+                for job in jobs {
+                    let child = build::place(&mut plan.jobs, by_key, job.clone());
+                    plan.edges.extend(parents.iter().map(|&parent| Edge { parent, child, kind: EdgeKind::Needs }));
+                    placed.push(child);
+                }
+                *parents = placed;
+            }
+        }
+    }
+    let last = |it: Vec<usize>| it.last().copied().expect("every picture is made by a job");
+    parents.into_iter().map(|cells| cells.into_iter().map(last).collect()).collect()
+}
+
+fn generated(
+    sweep: &Sweep,
+    block: &Generate,
+    point: &GeneratePoint,
+    prompts: &[Prompt],
+    inventory: &Inventory,
+    references: &References,
+) -> anyhow::Result<Made> {
+    let model = &block.model.values[point.model];
+    let package = package(inventory, model)?;
+    let (text, denoiser, vae) =
+        (part(package, model, Part::Text)?, part(package, model, Part::Denoiser)?, part(package, model, Part::Vae)?);
+    let (width, height) = block.size.values[point.size];
+    let negative = (point.guidance > 1.0).then(|| point.negative.clone());
+    let megapixels = (f64::from(width) * f64::from(height) / 1e6) as f32;
+    let encode = |prompt: &str| {
+        let task = Encode { model: text, prompt: prompt.to_owned(), t5_tokens: point.t5_tokens, dtype: point.dtype };
+        job(Task::Encode(task), None, 0.0)
+    };
+    let without = negative.as_deref().map(encode);
+    let (alone, compared) = (wanted(sweep, false, true), wanted(sweep, true, true));
+    let cells = prompts.iter().map(|prompt| {
+        let with = encode(&prompt.text);
+        let denoise = Task::Denoise(Denoise {
+            model: denoiser,
+            prompt: with.key,
+            negative: without.as_ref().map(|it| it.key),
+            width,
+            height,
+            steps: point.steps,
+            guidance: point.guidance,
+            seed: point.seed,
+            dtype: point.dtype,
+        });
+        let decode = Task::Decode(Box::new(Decode {
+            model: vae,
+            latent: denoise.key(),
+            partition: point.partition,
+            format: point.format,
+            dtype: point.dtype,
+            settings: Settings {
+                prompt: prompt.text.clone(),
+                encoded: with.key,
+                negative: negative.clone(),
+                width,
+                height,
+                steps: point.steps,
+                guidance: point.guidance,
+                seed: point.seed,
+                t5_tokens: point.t5_tokens,
+                text,
+                denoiser,
+            },
+        }));
+        let picture = Picture::of_job(decode.key());
+        let subject = Some(picture.key());
+        let reference = references.of_generated(sweep, &prompt.sample);
+        let metrics = if reference.is_some() { &compared } else { &alone };
+        let evaluate = evaluate(sweep, &picture, reference, metrics, megapixels);
+        let encodes = [with].into_iter().chain(without.clone()).collect();
+        MadeCell {
+            cell: cell(&prompt.sample, &picture, None, Some(&prompt.text)),
+            stages: vec![encodes, vec![job(denoise, subject, megapixels)], vec![job(decode, subject, megapixels)]],
+            evaluate,
+        }
+    });
+    let making = Making::Generated {
+        model: model.clone(),
+        width,
+        height,
+        steps: point.steps,
+        guidance: point.guidance,
+        negative: negative.clone(),
+        seed: point.seed,
+        t5_tokens: point.t5_tokens,
+        dtype: point.dtype,
+        partition: point.partition,
+        format: point.format,
+    };
+    let name = format!("{}{}", block.name, point.label);
+    let source = Source { name, model: Some(model.clone()), rung: None, making: Some(making), set: None };
+    Ok(Made { source, cells: cells.collect() })
+}
+
+fn reconstructed(
+    sweep: &Sweep,
+    block: &Block,
+    point: &ReconstructPoint,
+    inventory: &Inventory,
+) -> anyhow::Result<Made> {
+    let model = &block.model.values[point.model];
+    let package = package(inventory, model)?;
+    let vae = part(package, model, Part::Vae)?;
+    let images = sweep.images.get(block.of).with_context(|| format!("`{}` is of no [[images]] block", block.name))?;
+    let metrics = wanted(sweep, compares(sweep), true);
+    let cells = inventory.blocks[block.of].iter().map(|file| {
+        let original = Picture::of_file(file.content, original_steps(file, images.crop, package.factor));
+        let key = original.key();
+        let megapixels = megapixels(file, &original.steps);
+        let task = Task::Reconstruct(Reconstruct {
+            model: vae,
+            picture: original.clone(),
+            latent: point.latent,
+            partition: point.partition,
+            dtype: point.dtype,
+        });
+        let picture = Picture::of_job(task.key());
+        let subject = Some(picture.key());
+        let reference = compares(sweep).then_some((original, key));
+        MadeCell {
+            cell: cell(&file.sample, &picture, Some(file), file.caption.as_deref()),
+            stages: vec![vec![job(task, subject, megapixels)]],
+            evaluate: evaluate(sweep, &picture, reference.as_ref(), &metrics, megapixels),
+        }
+    });
+    let making = Making::Reconstructed {
+        model: model.clone(),
+        of: images.name.clone(),
+        latent: point.latent,
+        partition: point.partition,
+        dtype: point.dtype,
+    };
+    let name = format!("{}{}", block.name, point.label);
+    let source = Source { name, model: None, rung: None, making: Some(making), set: None };
+    Ok(Made { source, cells: cells.collect() })
+}
+
+/// The crop of the pictures' block, and what takes a side off that the autoencoder does not divide.
+fn original_steps(file: &SourceFile, crop: Option<u32>, factor: u32) -> Vec<Step> {
+    let mut steps: Vec<Step> = crop.map(|size| Step::Crop { size }).into_iter().collect();
+    let side = |it: u32| it.min(crop.unwrap_or(u32::MAX));
+    let fits = file
+        .size
+        .is_some_and(|(width, height)| side(width).is_multiple_of(factor) && side(height).is_multiple_of(factor));
+    if !fits {
+        steps.push(Step::Trim { unit: factor });
+    }
+    steps
+}
+
+fn package<'a>(inventory: &'a Inventory, model: &str) -> anyhow::Result<&'a PackageFiles> {
+    inventory.packages.get(model).with_context(|| format!("the package `{model}` was not looked up"))
+}
+
+fn part(package: &PackageFiles, model: &str, part: Part) -> anyhow::Result<Hash> {
+    package.parts.get(&part).copied().with_context(|| format!("the {} of `{model}` was not hashed", part.word()))
+}
+
+/// A job that makes something of the picture `subject`.
+fn job(task: Task, subject: Option<Hash>, megapixels: f32) -> Job {
+    Job { key: task.key(), affinity: task.model(), task, subject, reference: None, megapixels }
+}
+
+fn evaluate(
+    sweep: &Sweep,
+    picture: &Picture,
+    reference: Option<&(Picture, Hash)>,
+    metrics: &[MetricId],
+    megapixels: f32,
+) -> Option<Job> {
+    if metrics.is_empty() {
+        return None;
+    }
+    let task = Task::Evaluate(Evaluate {
+        picture: picture.clone(),
+        reference: reference.map(|it| it.0.clone()),
+        metrics: metrics.to_vec(),
+        max_pixels: sweep.evaluate.max_pixels,
+    });
+    Some(Job {
+        key: task.key(),
+        task,
+        subject: Some(picture.key()),
+        reference: reference.map(|it| it.1),
+        affinity: Some(picture.content),
+        megapixels,
+    })
+}
+
+fn cell(sample: &str, picture: &Picture, file: Option<&SourceFile>, caption: Option<&str>) -> Cell {
+    Cell {
+        source: 0,
+        sample: sample.to_owned(),
+        key: picture.key(),
+        job: None,
+        path: file.map(|it| it.path.clone()),
+        caption: caption.map(str::to_owned),
+    }
+}

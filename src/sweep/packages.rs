@@ -1,0 +1,230 @@
+//! The packages and prompts that a sweep names: found, checked against what is asked of them, hashed part by part.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use rayon::prelude::*;
+
+use super::Sweep;
+use super::fault::{Collector, Faults};
+use super::inventory::{HashCache, Inventory, Progress, hash_file, hash_files};
+use super::making::Places;
+use super::prompts::{self, Prompt};
+use crate::job::Hash;
+use crate::job::task::making::{Part, Partition};
+use crate::models::package::Package;
+use crate::models::pipeline::Sizes;
+use crate::models::vae;
+
+/// What a sweep's blocks need beside pictures, before anything is hashed.
+#[derive(Debug, Default)]
+pub struct Resources {
+    /// The prompts of each `[[generate]]` block.
+    prompts: Vec<Vec<Prompt>>,
+    /// The packages by the names that the sweep has for them.
+    packages: BTreeMap<String, Wanted>,
+}
+
+/// A package and the parts of it that the sweep needs.
+#[derive(Debug)]
+struct Wanted {
+    package: Package,
+    /// How many pixels of a picture one of a latent stands for, along each axis.
+    factor: u32,
+    stride: usize,
+    parts: BTreeSet<Part>,
+}
+
+/// A package as a plan needs it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PackageFiles {
+    /// Its folder: absolute.
+    pub root: PathBuf,
+    /// How many pixels of a picture one of a latent stands for, along each axis.
+    pub factor: u32,
+    /// The hash of each part that the sweep needs.
+    pub parts: BTreeMap<Part, Hash>,
+    /// The files of those parts, with the hashes of their bytes.
+    pub files: Vec<(PathBuf, Hash)>,
+}
+
+impl Sweep {
+    /// Reads the prompts and finds the packages; `base` is the folder of the sweep file, `text` and `file_name` are
+    /// what it was parsed from. A package on the hub is fetched if this machine does not have it.
+    ///
+    /// # Errors
+    /// Prompts that cannot be read, packages that are not there or not whole, sizes and partitions that a package
+    /// does not have, each with its place in the sweep.
+    pub fn look_up(&self, text: &str, file_name: &str, base: &Path) -> Result<Resources, Faults> {
+        let faults = Collector::new(text, file_name);
+        let mut resources = Resources::default();
+        for block in &self.generate {
+            let read = prompts::read(&block.prompts, block.limit, base);
+            resources.prompts.push(read.unwrap_or_else(|error| {
+                faults.at(&block.places.subject, format!("{error:#}"), None);
+                Vec::new()
+            }));
+            resources.find(&block.model.values, &block.places, &Part::ALL, base, &faults);
+            let mut checked = BTreeSet::new();
+            for point in block.points() {
+                let Some(wanted) = resources.packages.get(&block.model.values[point.model]) else { continue };
+                let (width, height) = block.size.values[point.size];
+                if checked.insert((point.model, point.size))
+                    && let Err(error) = Sizes::of(&wanted.package).and_then(|it| it.check(width, height))
+                {
+                    let place = block.places.size.get(point.size).cloned().unwrap_or_default();
+                    faults.at(&place, format!("{error:#}"), None);
+                }
+            }
+            resources.check_partitions(&block.model.values, &block.partition.values, &block.places, &faults);
+        }
+        for block in &self.reconstruct {
+            resources.find(&block.model.values, &block.places, &[Part::Vae], base, &faults);
+            resources.check_partitions(&block.model.values, &block.partition.values, &block.places, &faults);
+        }
+        match faults.finish() {
+            Some(faults) => Err(faults),
+            None => Ok(resources),
+        }
+    }
+}
+
+impl Resources {
+    fn find(&mut self, models: &[String], places: &Places, parts: &[Part], base: &Path, faults: &Collector) {
+        for (model, place) in models.iter().zip(&places.model) {
+            if !self.packages.contains_key(model) {
+                match Wanted::find(model, base) {
+                    Ok(wanted) => drop(self.packages.insert(model.clone(), wanted)),
+                    Err(error) => {
+                        faults.at(place, format!("{error:#}"), None);
+                        continue;
+                    }
+                }
+            }
+            let Some(wanted) = self.packages.get_mut(model) else { continue };
+            for part in parts {
+                if let Err(error) = part_files(&wanted.package, *part) {
+                    faults.at(place, format!("{error:#}"), None);
+                }
+            }
+            wanted.parts.extend(parts);
+        }
+    }
+
+    fn check_partitions(&self, models: &[String], partitions: &[Partition], places: &Places, faults: &Collector) {
+        let Some(at) = partitions.iter().position(|it| *it == Partition::Legacy) else { return };
+        let is_plain = |it: &&String| self.packages.get(*it).is_some_and(|it| it.stride == 1);
+        if let Some(model) = models.iter().find(is_plain) {
+            let message = format!("`legacy` is for strided autoencoders; that of `{model}` has stride 1");
+            let place = places.partition.get(at).cloned().unwrap_or_default();
+            faults.at(&place, message, "take `legacy` out, or write `exact`".to_owned());
+        }
+    }
+
+    /// Hashes what the packages hold and adds all of it to the inventory.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn add_to(
+        self,
+        inventory: &mut Inventory,
+        cache: &mut dyn HashCache,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> anyhow::Result<()> {
+        inventory.prompts = self.prompts;
+        for (name, wanted) in self.packages {
+            let mut files = BTreeMap::new();
+            let mut parts = BTreeMap::new();
+            for part in &wanted.parts {
+                let paths = part_files(&wanted.package, *part)?;
+                let hashes = hash_files(&paths, cache, progress)?;
+                parts.insert(*part, fingerprint(&wanted.package.root, paths.iter().zip(&hashes)));
+                files.extend(paths.into_iter().zip(hashes));
+            }
+            let files = files.into_iter().collect();
+            let package = PackageFiles { root: wanted.package.root, factor: wanted.factor, parts, files };
+            inventory.packages.insert(name, package);
+        }
+        Ok(())
+    }
+}
+
+impl Wanted {
+    fn find(model: &str, base: &Path) -> anyhow::Result<Self> {
+        let path = base.join(model);
+        let root = if path.is_dir() { path } else { locate(model)? };
+        let root = root.canonicalize().with_context(|| format!("find {}", root.display()))?;
+        let package = Package::open(&root)?;
+        let vae = vae::Config::read(&package.config("vae"))?;
+        let factor = u32::try_from(vae.factor()).context("the autoencoder's factor")?;
+        Ok(Self { package, factor, stride: vae.stride, parts: BTreeSet::new() })
+    }
+}
+
+/// The folder of a package that is known by its name.
+///
+/// # Errors
+/// There is none.
+pub fn locate(model: &str) -> anyhow::Result<PathBuf> {
+    let path = PathBuf::from(model);
+    ensure!(path.is_dir(), "there is no package `{model}`");
+    Ok(path)
+}
+
+/// The hash of a part as it lies on this machine's disk, every byte of it read.
+///
+/// # Errors
+/// No package there, or a file that is missing or cannot be read.
+pub fn hash_part(root: &Path, part: Part) -> anyhow::Result<Hash> {
+    let root = root.canonicalize().with_context(|| format!("find {}", root.display()))?;
+    let package = Package::open(&root)?;
+    let paths = part_files(&package, part)?;
+    let hashes: Vec<Hash> = paths
+        .par_iter()
+        .map(|it| hash_file(it).with_context(|| format!("read {}", it.display())))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(fingerprint(&package.root, paths.iter().zip(&hashes)))
+}
+
+/// Every file that a part reads, sorted.
+fn part_files(package: &Package, part: Part) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let add_model = |component: &str, files: &mut Vec<PathBuf>| -> anyhow::Result<()> {
+        files.push(package.config(component));
+        files.extend(package.weights(component)?);
+        Ok(())
+    };
+    match part {
+        Part::Text => {
+            let components = package.components.keys().filter(|it| it.starts_with("text_encoder"));
+            for component in components {
+                add_model(component, &mut files)?;
+            }
+            for tokenizer in package.components.keys().filter(|it| it.starts_with("tokenizer")) {
+                files.extend(regular_files(&package.folder(tokenizer))?);
+            }
+        }
+        Part::Denoiser => {
+            add_model("transformer", &mut files)?;
+            files.extend([package.config("scheduler"), package.config("vae")]);
+        }
+        Part::Vae => add_model("vae", &mut files)?,
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn regular_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = folder.read_dir().with_context(|| format!("read {}", folder.display()))?;
+    let paths = entries.map(|it| Ok(it?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    Ok(paths.into_iter().filter(|it| it.is_file()).collect())
+}
+
+/// The hash of the files' names below the package and of their bytes.
+fn fingerprint<'a>(root: &Path, files: impl Iterator<Item = (&'a PathBuf, &'a Hash)>) -> Hash {
+    let listed: Vec<(String, Hash)> = files
+        .map(|(path, hash)| (path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned(), *hash))
+        .collect();
+    Hash::of_value(&listed)
+}

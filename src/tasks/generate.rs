@@ -1,0 +1,107 @@
+//! Makes pictures of prompts, in three tasks: encodes a prompt, denoises a latent, decodes a picture.
+
+use super::inputs::Inputs;
+use super::memory::{Memory, classed};
+use super::{Output, TaskError};
+use crate::image::labels;
+use crate::image::{Rgb, jpeg, png};
+use crate::job::task::making::{self, Decode, Denoise, Encode, FileFormat};
+use crate::models::noise::Recipe;
+use crate::models::pipeline::{Sampling, latent_from_bytes, latent_to_bytes};
+use crate::models::text::Encoded;
+use crate::models::vae;
+
+/// How many bytes the temporary tensors of the autoencoder may take.
+pub(super) const BUDGET: usize = 512 << 20;
+/// The quality of [`FileFormat::Jpeg95`].
+const QUALITY: u8 = 95;
+
+/// Encodes a prompt.
+///
+/// # Errors
+/// The encoders are not here or cannot be loaded, or the disk is full.
+pub fn encode(task: &Encode, inputs: &Inputs, memory: &mut Memory) -> Result<Output, TaskError> {
+    let encoders = memory.text(&task.model, task.dtype, inputs)?;
+    let encoded = encoders.encode(&task.prompt, task.t5_tokens as usize).map_err(classed)?;
+    let file = inputs.write("encoded", &encoded.to_bytes().map_err(TaskError::Fatal)?)?;
+    Ok(Output::Made { file: file.into_os_string(), size: None, n_cut: Some(encoded.n_cut) })
+}
+
+/// Makes a latent; `progress` hears of each step.
+///
+/// # Errors
+/// The encoded prompts or the transformer are not here, the latent is no longer finite, or the disk is full.
+pub fn denoise(
+    task: &Denoise,
+    inputs: &Inputs,
+    memory: &mut Memory,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Output, TaskError> {
+    let encoded =
+        |key| -> Result<Encoded, TaskError> { Encoded::from_bytes(&inputs.read(key)?).map_err(TaskError::Fatal) };
+    let prompt = encoded(&task.prompt)?;
+    let negative = task.negative.as_ref().map(encoded).transpose()?;
+    let sampling = Sampling {
+        width: task.width,
+        height: task.height,
+        steps: task.steps as usize,
+        guidance: task.guidance,
+        seed: task.seed,
+        noise: Recipe::Current,
+    };
+    let denoiser = memory.denoiser(&task.model, task.dtype, inputs)?;
+    let latent = denoiser.denoise(&prompt, negative.as_ref(), &sampling, progress).map_err(classed)?;
+    let file = inputs.write("latent", &latent_to_bytes(&latent).map_err(TaskError::Fatal)?)?;
+    Ok(Output::Made { file: file.into_os_string(), size: None, n_cut: None })
+}
+
+/// Makes a picture of a latent and writes it with what it was made from.
+///
+/// # Errors
+/// The latent or the autoencoder are not here, the picture is black or not finite, or the disk is full.
+pub fn decode(task: &Decode, inputs: &Inputs, memory: &mut Memory) -> Result<Output, TaskError> {
+    let latent = latent_from_bytes(&inputs.read(&task.latent)?).map_err(TaskError::Fatal)?;
+    let decoder = memory.vae(&task.model, task.dtype, inputs)?;
+    let rgb = decoder.decode(&latent, partition(task.partition), BUDGET).map_err(classed)?;
+    let file = inputs.write("image", &bytes(&rgb, task.format, &labels(task))?)?;
+    Ok(Output::Made { file: file.into_os_string(), size: Some((rgb.width, rgb.height)), n_cut: None })
+}
+
+/// As the autoencoder calls it.
+pub(super) fn partition(of: making::Partition) -> vae::Partition {
+    match of {
+        making::Partition::Exact => vae::Partition::Exact,
+        making::Partition::Legacy => vae::Partition::Legacy,
+        making::Partition::Off => vae::Partition::Off,
+    }
+}
+
+/// The picture's file with labels in it.
+pub(super) fn bytes(rgb: &Rgb, format: FileFormat, labels: &[(&str, String)]) -> Result<Vec<u8>, TaskError> {
+    match format {
+        FileFormat::Png => Ok(png::encode_labelled(rgb, labels)),
+        FileFormat::Jpeg95 => {
+            let plain = jpeg::encode(rgb, QUALITY).map_err(|error| TaskError::Fatal(error.into()))?;
+            Ok(labels::in_jpeg(&plain, labels))
+        }
+    }
+}
+
+fn labels(task: &Decode) -> Vec<(&'static str, String)> {
+    let of = &task.settings;
+    let mut labels = vec![("prompt", of.prompt.clone())];
+    labels.extend(of.negative.clone().map(|it| ("negative", it)));
+    labels.extend([
+        ("seed", of.seed.to_string()),
+        ("steps", of.steps.to_string()),
+        ("guidance", of.guidance.to_string()),
+        ("size", format!("{}x{}", of.width, of.height)),
+        ("t5_tokens", of.t5_tokens.to_string()),
+        ("dtype", task.dtype.word().to_owned()),
+        ("partition", task.partition.word().to_owned()),
+        ("text_encoders", of.text.to_string()),
+        ("denoiser", of.denoiser.to_string()),
+        ("vae", task.model.to_string()),
+    ]);
+    labels
+}

@@ -1,0 +1,90 @@
+//! What the agent looked up for a task: files, artifacts, packages, scores, and where results may be put.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use serde::{Deserialize, Serialize};
+
+use super::TaskError;
+use crate::job::outcome::PoolInput;
+use crate::job::task::making::Part;
+use crate::job::{Hash, JobId};
+
+/// What the agent looked up for a task.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Inputs {
+    /// Where files and artifacts were seen; any of them may be gone or changed.
+    pub files: Vec<FileAt>,
+    /// The scores that a pool is computed from.
+    pub scores: Vec<PoolInput>,
+    /// Where the part of a package was seen that the task loads.
+    pub parts: Vec<PartFolder>,
+    /// The folder for what the task makes.
+    pub scratch: OsString,
+}
+
+/// Where a file was seen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileAt {
+    /// What the task calls it: the hash of its bytes, or the key of the job that made it.
+    pub of: Hash,
+    /// The hash of its bytes.
+    pub content: Hash,
+    /// Where.
+    pub path: OsString,
+    /// The job that made it; none for files that people have.
+    pub job: Option<JobId>,
+}
+
+/// Where a part of a package was seen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartFolder {
+    /// The package's folder.
+    pub root: OsString,
+    /// Its name in the sweep.
+    pub name: String,
+    /// Which part.
+    pub part: Part,
+}
+
+impl Inputs {
+    /// The bytes of what the task calls `of`, from the first place that still holds them.
+    ///
+    /// # Errors
+    /// No place holds them: the machine's fault where they are gone, the task's where a person has changed them.
+    pub fn read(&self, of: &Hash) -> Result<Vec<u8>, TaskError> {
+        let mut last = None;
+        for it in self.files.iter().filter(|it| it.of == *of) {
+            let path = Path::new(&it.path);
+            let again = it.job.map(|job| format!("job {job} made it: `jobctl retry {job}` makes it again"));
+            match fs::read(path) {
+                Ok(bytes) if Hash::of(&bytes) == it.content => return Ok(bytes),
+                Ok(_) => {
+                    let path = path.display();
+                    last = Some(TaskError::Fatal(match again {
+                        None => anyhow!("{path} has changed since it was enqueued; enqueue the sweep again"),
+                        Some(again) => anyhow!("the artifact {path} is damaged; {again}"),
+                    }));
+                }
+                Err(error) => {
+                    let error = anyhow::Error::new(error).context(format!("read {}", path.display()));
+                    last = Some(TaskError::Retry(again.into_iter().fold(error, anyhow::Error::context)));
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| TaskError::Retry(anyhow!("no file with the content {of} is known"))))
+    }
+
+    /// Writes what the task made to a file of its own and returns its path.
+    ///
+    /// # Errors
+    /// The disk is full, say.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, TaskError> {
+        let path = Path::new(&self.scratch).join(name);
+        let written = fs::create_dir_all(&self.scratch).and_then(|()| fs::write(&path, bytes));
+        written.with_context(|| format!("write {}", path.display())).map_err(TaskError::Retry)?;
+        Ok(path)
+    }
+}

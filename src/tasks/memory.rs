@@ -1,0 +1,154 @@
+//! What a slot keeps from one task to the next: the device, one part of a package, the picture decoded last.
+
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use candle_core::{DType, Device};
+
+use super::TaskError;
+use super::inputs::Inputs;
+use crate::gpu;
+use crate::image::Rgb;
+use crate::job::Hash;
+use crate::job::task::making::{Part, Precision};
+use crate::models::package::Package;
+use crate::models::pipeline::{Decoder, Denoiser};
+use crate::models::text::TextEncoders;
+use crate::sweep::packages::{hash_part, locate};
+
+/// What a slot keeps from one task to the next.
+pub struct Memory {
+    device_name: String,
+    device: Option<Device>,
+    /// The file decoded last: most tasks in a row are about the same one.
+    pub(super) decoded: Option<(Hash, Rgb)>,
+    loaded: Option<(Hash, Precision, Loaded)>,
+}
+
+/// A part of a package that is ready to work.
+enum Loaded {
+    Text(Box<TextEncoders>),
+    Denoiser(Box<Denoiser>),
+    Vae(Box<Decoder>),
+}
+
+impl Memory {
+    /// Nothing yet, on the device of this name: `cpu` or `cuda:N`. The device is opened when a task needs it.
+    pub fn new(device: &str) -> Self {
+        Self { device_name: device.to_owned(), device: None, decoded: None, loaded: None }
+    }
+
+    /// Nothing again: what was loaded may be half changed.
+    pub fn clear(&mut self) {
+        *self = Self::new(&self.device_name);
+    }
+
+    /// The text encoders of this hash.
+    ///
+    /// # Errors
+    /// No package with them is here, or they cannot be loaded.
+    pub(super) fn text(&mut self, hash: &Hash, dtype: Precision, inputs: &Inputs) -> Result<&TextEncoders, TaskError> {
+        match self.part(hash, Part::Text, dtype, inputs)? {
+            Loaded::Text(it) => Ok(it),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// The transformer of this hash.
+    ///
+    /// # Errors
+    /// No package with it is here, or it cannot be loaded.
+    pub(super) fn denoiser(&mut self, hash: &Hash, dtype: Precision, inputs: &Inputs) -> Result<&Denoiser, TaskError> {
+        match self.part(hash, Part::Denoiser, dtype, inputs)? {
+            Loaded::Denoiser(it) => Ok(it),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// The autoencoder of this hash.
+    ///
+    /// # Errors
+    /// No package with it is here, or it cannot be loaded.
+    pub(super) fn vae(&mut self, hash: &Hash, dtype: Precision, inputs: &Inputs) -> Result<&Decoder, TaskError> {
+        match self.part(hash, Part::Vae, dtype, inputs)? {
+            Loaded::Vae(it) => Ok(it),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    fn part(&mut self, hash: &Hash, part: Part, dtype: Precision, inputs: &Inputs) -> Result<&Loaded, TaskError> {
+        let is_loaded = self.loaded.as_ref().is_some_and(|it| (it.0, it.1) == (*hash, dtype));
+        if !is_loaded {
+            // Two parts in memory at a time may be more than fits.
+            self.loaded = None;
+            self.decoded = None;
+            let package = find(hash, part, inputs)?;
+            let device = self.device()?;
+            let loaded = load(&package, part, &device, dtype).map_err(classed)?;
+            self.loaded = Some((*hash, dtype, loaded));
+        }
+        Ok(&self.loaded.as_ref().expect("it is loaded").2)
+    }
+
+    fn device(&mut self) -> Result<Device, TaskError> {
+        if self.device.is_none() {
+            self.device = Some(gpu::device(&self.device_name).map_err(TaskError::Retry)?);
+        }
+        Ok(self.device.clone().expect("it was opened just now"))
+    }
+}
+
+fn mixed_up() -> TaskError {
+    TaskError::Fatal(anyhow!("the task asks for another part of a package than its hash is of"))
+}
+
+fn load(package: &Package, part: Part, device: &Device, dtype: Precision) -> anyhow::Result<Loaded> {
+    let dtype = match dtype {
+        Precision::Bf16 => DType::BF16,
+        Precision::F32 => DType::F32,
+    };
+    Ok(match part {
+        Part::Text => Loaded::Text(Box::new(TextEncoders::load(&package.root, device, dtype)?)),
+        Part::Denoiser => Loaded::Denoiser(Box::new(Denoiser::load(package, device, dtype)?)),
+        Part::Vae => Loaded::Vae(Box::new(Decoder::load(package, device, dtype)?)),
+    })
+}
+
+/// The package with this part, every byte of which is what it was when the sweep was enqueued.
+fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Package, TaskError> {
+    let mut last = None;
+    for it in inputs.parts.iter().filter(|it| it.part == part) {
+        let seen = Path::new(&it.root).to_owned();
+        let root = if seen.is_dir() {
+            seen
+        } else {
+            match locate(&it.name).with_context(|| format!("{} is gone", seen.display())) {
+                Ok(root) => root,
+                Err(error) => {
+                    last = Some(TaskError::Retry(error));
+                    continue;
+                }
+            }
+        };
+        match hash_part(&root, part) {
+            Ok(found) if found == *hash => return Package::open(&root).map_err(TaskError::Fatal),
+            Ok(_) => {
+                let (what, root) = (part.word(), root.display());
+                let error = anyhow!("the {what} of {root} has changed since it was enqueued; enqueue the sweep again");
+                last = Some(TaskError::Fatal(error));
+            }
+            Err(error) => last = Some(TaskError::Retry(error)),
+        }
+    }
+    Err(last.unwrap_or_else(|| TaskError::Retry(anyhow!("no package with the {} {hash} is known", part.word()))))
+}
+
+/// Whose fault an error of a model's is: that memory ran out may be another task's.
+pub(super) fn classed(error: anyhow::Error) -> TaskError {
+    let text = format!("{error:#}").to_lowercase();
+    if text.contains("out of memory") || text.contains("out_of_memory") {
+        TaskError::Retry(error)
+    } else {
+        TaskError::Fatal(error)
+    }
+}

@@ -1,0 +1,83 @@
+//! What becomes of a slot's output: files go into the store, rows into the transaction that ends the job.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::job::task::Task;
+use crate::job::{Hash, JobId};
+use crate::queue::Tx;
+use crate::store::artifact::Artifacts;
+use crate::store::made::{self, Artifact};
+use crate::store::record;
+use crate::tasks::Output;
+
+/// What an output has put into the store.
+pub(super) enum Stored {
+    Nothing,
+    /// A preview: hash and number of bytes.
+    Preview(Hash, usize),
+    File(Artifact),
+}
+
+/// Stores the files of an output. A file of the scratch folder is gone afterwards.
+///
+/// # Errors
+/// The disk is full, say; nothing is lost then.
+pub(super) fn store(artifacts: &Artifacts, task: &Task, output: &Output) -> anyhow::Result<Stored> {
+    Ok(match output {
+        Output::Evaluated { preview, .. } => {
+            let bytes = STANDARD.decode(preview).context("understand the preview")?;
+            Stored::Preview(artifacts.put(&bytes)?, bytes.len())
+        }
+        Output::Made { file, .. } => {
+            let (hash, n_bytes) = artifacts.take(Path::new(file))?;
+            Stored::File(Artifact { hash, n_bytes, media: media(task) })
+        }
+        Output::Pooled { .. } => Stored::Nothing,
+    })
+}
+
+fn media(task: &Task) -> &'static str {
+    match task {
+        Task::Decode(it) => it.format.media(),
+        Task::Reconstruct(_) => "image/png",
+        _ => "application/vnd.safetensors",
+    }
+}
+
+/// Writes the rows of an output whose files are stored.
+///
+/// # Errors
+/// Postgres is out of reach, or the output is of another kind of task.
+pub(super) async fn record(
+    tx: &mut Tx<'_>,
+    job: JobId,
+    task: &Task,
+    output: &Output,
+    stored: Option<&Stored>,
+) -> anyhow::Result<()> {
+    match (task, output, stored) {
+        (Task::Evaluate(task), Output::Evaluated { made, scores, .. }, Some(Stored::Preview(hash, n_bytes))) => {
+            record::record_image(tx, job, task, made, Some((*hash, *n_bytes)), scores).await
+        }
+        (Task::Pool(task), Output::Pooled { scores }, _) => record::record_set(tx, job, task, scores).await,
+        (_, Output::Made { size, n_cut, .. }, Some(Stored::File(artifact))) => {
+            let key = task.key();
+            made::record_artifact(tx, job, &key, artifact, *n_cut).await?;
+            match (task, size) {
+                (Task::Encode(_) | Task::Denoise(_), None) => Ok(()),
+                (Task::Decode(task), Some(size)) => {
+                    made::record_generation(tx, job, &key, task, &artifact.hash, *size).await
+                }
+                (Task::Reconstruct(task), Some(size)) => {
+                    made::record_reconstruction(tx, job, &key, task, &artifact.hash, *size).await
+                }
+                _ => bail!("the slot answered with the output of another kind of task"),
+            }
+        }
+        _ => bail!("the slot answered with the output of another kind of task"),
+    }
+}

@@ -1,0 +1,171 @@
+//! Plans of sweeps that make pictures.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use jobctl::job::Hash;
+use jobctl::job::task::making::Part;
+use jobctl::job::task::{Origin, Step, Task};
+use jobctl::plan::{EdgeKind, Plan, plan};
+use jobctl::sweep::making::Prompts;
+use jobctl::sweep::packages::PackageFiles;
+use jobctl::sweep::prompts::Prompt;
+use jobctl::sweep::{Inventory, Sweep};
+
+use super::{check_laws, inventory, parse};
+
+/// Makes up the prompts and packages that a sweep names: each package of its own, autoencoders of factor 16.
+pub fn resources(sweep: &Sweep, inventory: &mut Inventory) {
+    let models = sweep.generate.iter().map(|it| &it.model).chain(sweep.reconstruct.iter().map(|it| &it.model));
+    for model in models.flat_map(|it| &it.values) {
+        let part = |it: Part| (it, Hash::of(format!("{model} {}", it.word()).as_bytes()));
+        let parts = Part::ALL.into_iter().map(part).collect();
+        let package = PackageFiles { root: PathBuf::from("/models").join(model), factor: 16, parts, files: Vec::new() };
+        inventory.packages.insert(model.clone(), package);
+    }
+    for block in &sweep.generate {
+        let texts = match &block.prompts {
+            Prompts::Inline(texts) => texts.clone(),
+            Prompts::File(path) => vec![format!("the first of {path}"), format!("the second of {path}")],
+        };
+        let name = |idx: usize| if idx == 0 { "a".to_owned() } else { format!("p{:04}", idx + 1) };
+        let prompt = |(idx, text)| Prompt { sample: name(idx), text };
+        inventory.prompts.push(texts.into_iter().enumerate().map(prompt).collect());
+    }
+}
+
+fn planned(text: &str, blocks: &[&[(&str, &str)]]) -> (Plan, Inventory) {
+    let sweep = parse(text);
+    let mut inventory = inventory(blocks);
+    resources(&sweep, &mut inventory);
+    let plan = plan(&sweep, &inventory).unwrap();
+    check_laws(&plan);
+    assert_eq!(plan.cells.len() as u64, sweep.n_cells(&inventory));
+    (plan, inventory)
+}
+
+fn counts(plan: &Plan) -> Vec<(&'static str, usize)> {
+    plan.counts().into_iter().collect()
+}
+
+/// The plan as text: jobs with their parents, sources with their cells.
+fn drawing(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (idx, job) in plan.jobs.iter().enumerate() {
+        let parents: Vec<String> = plan
+            .edges
+            .iter()
+            .filter(|it| it.child == idx)
+            .map(|it| format!("{}{}", it.parent, if it.kind == EdgeKind::Needs { "" } else { "?" }))
+            .collect();
+        let lane = if job.task.needs_cuda() { " cuda" } else { "" };
+        text += &format!("{idx} {} {}{lane} [{}]\n", job.task.kind(), job.key.short(), parents.join(" "));
+    }
+    for (idx, source) in plan.sources.iter().enumerate() {
+        let cells = plan.cells.iter().filter(|it| it.source == idx);
+        let cells: Vec<String> = cells.map(|it| format!("{}={:?}", it.sample, it.job)).collect();
+        text += &format!("{}: {} set {:?}\n", source.name, cells.join(" "), source.set);
+    }
+    text
+}
+
+const SWEEP: &str = "name = 't'\n[[images]]\nname = 'photos'\npath = 'p'\n\
+    [[generate]]\nname = 'sd3'\nmodel = 'tiny'\nprompts = ['a fox', 'an owl']\nsize = '64x96'\nseed = [0, 1]\n\
+    steps = 2\ndtype = 'f32'\n\
+    [[reconstruct]]\nname = 'vae'\nof = 'photos'\nmodel = 'tiny'\npartition = ['exact', 'legacy']\n\
+    [evaluate]\nmetrics = ['glcm_score', 'compression_ratio', 'psnr']\nreference = 'photos'\n";
+
+#[test]
+fn a_small_plan_stays_what_it_is() {
+    let (plan, _) = planned(SWEEP, &[&[("a", "1")]]);
+    insta::assert_snapshot!(drawing(&plan));
+}
+
+#[test]
+fn stages_come_one_after_the_other_and_share_their_work() {
+    let (plan, _) = planned(SWEEP, &[&[("a", "1")]]);
+    // Two prompts and the negative one; the sample `a` has a reference.
+    let expected = [("decode", 4), ("denoise", 4), ("encode", 3), ("evaluate", 7), ("pool", 5), ("reconstruct", 2)];
+    assert_eq!(counts(&plan), expected);
+    let kinds: Vec<&str> = plan.jobs.iter().map(|it| it.task.kind()).collect();
+    let stage = |kind: &str| {
+        ["encode", "reconstruct", "denoise", "decode", "evaluate", "pool"].iter().position(|it| *it == kind)
+    };
+    let order: Vec<_> = kinds.iter().map(|it| stage(it).map(|it| it.max(1))).collect();
+    assert!(order.is_sorted(), "{kinds:?}");
+    let decoded =
+        plan.jobs.iter().filter(|it| matches!(&it.task, Task::Evaluate(it) if it.picture.origin == Origin::Job));
+    assert_eq!(decoded.filter(|it| it.reference.is_some()).count(), 4, "two generated, two reconstructed");
+    assert!(plan.jobs.iter().all(|it| it.task.needs_cuda() == matches!(it.task, Task::Reconstruct(_))));
+}
+
+#[test]
+fn without_guidance_there_is_no_negative_prompt() {
+    let text = |guidance: &str| {
+        format!(
+            "name = 't'\n[[generate]]\nname = 'g'\nmodel = 'tiny'\nprompts = ['a']\nsize = 64\nguidance = {guidance}\n\
+             negative = 'blurry'\n[evaluate]\nmetrics = ['glcm_score']\n"
+        )
+    };
+    assert_eq!(planned(&text("1.0"), &[]).0.counts()["encode"], 1);
+    assert_eq!(planned(&text("4.5"), &[]).0.counts()["encode"], 2);
+}
+
+#[test]
+fn what_matters_changes_a_key_and_what_does_not_does_not() {
+    let keys = |text: &str| -> BTreeMap<&'static str, BTreeSet<Hash>> {
+        let mut keys: BTreeMap<_, BTreeSet<Hash>> = BTreeMap::new();
+        for job in planned(text, &[&[("a", "1")]]).0.jobs {
+            keys.entry(job.task.kind()).or_default().insert(job.key);
+        }
+        keys
+    };
+    let base = keys(SWEEP);
+    let changed = |from: &str, to: &str| -> Vec<&'static str> {
+        let other = keys(&SWEEP.replace(from, to));
+        ["encode", "denoise", "decode", "reconstruct"]
+            .into_iter()
+            .filter(|it| base[it].is_disjoint(&other[it]))
+            .collect()
+    };
+    assert_eq!(changed("'t'", "'u'\npriority = 3"), [""; 0]);
+    assert_eq!(changed("name = 'sd3'", "name = 'other'"), [""; 0]);
+    assert_eq!(changed("steps = 2", "steps = 3"), ["denoise", "decode"]);
+    assert_eq!(changed("size = '64x96'", "size = '96x64'"), ["denoise", "decode"]);
+    assert_eq!(changed("seed = [0, 1]", "seed = [2, 3]"), ["denoise", "decode"]);
+    assert_eq!(changed("steps = 2", "steps = 2\nt5_tokens = 77"), ["encode", "denoise", "decode"]);
+    assert_eq!(changed("steps = 2", "steps = 2\nformat = 'jpeg95'"), ["decode"]);
+    assert_eq!(changed("steps = 2", "steps = 2\npartition = 'off'"), ["decode"]);
+    assert_eq!(changed("model = 'tiny'", "model = 'other'"), ["encode", "denoise", "decode", "reconstruct"]);
+    assert_eq!(changed("dtype = 'f32'", "dtype = 'bf16'"), ["encode", "denoise", "decode"]);
+}
+
+#[test]
+fn originals_lose_what_the_autoencoder_does_not_divide() {
+    let steps = |crop: &str| {
+        let text = format!(
+            "name = 't'\n[[images]]\nname = 'p'\npath = 'p'\n{crop}\n[[reconstruct]]\nname = 'v'\nof = 'p'\nmodel = 'm'\n\
+             [evaluate]\nmetrics = ['psnr']\n"
+        );
+        let (plan, _) = planned(&text, &[&[("a", "1")]]);
+        let Task::Reconstruct(task) = &plan.jobs[0].task else { panic!("{:?}", plan.jobs[0].task) };
+        task.picture.steps.clone()
+    };
+    // The made-up photographs are 4000×3000.
+    assert_eq!(steps(""), [Step::Trim { unit: 16 }]);
+    assert_eq!(steps("crop = 512"), [Step::Crop { size: 512 }]);
+    assert_eq!(steps("crop = 500"), [Step::Crop { size: 500 }, Step::Trim { unit: 16 }]);
+}
+
+#[test]
+fn axes_multiply_or_are_zipped() {
+    let text = |expand: &str| {
+        format!(
+            "name = 't'\n[[generate]]\nname = 'g'\nmodel = ['a', 'b']\nprompts = ['x']\nsize = ['64x64', 96]\nsteps = [2, 3]\n\
+             expand = '{expand}'\n[evaluate]\nmetrics = ['glcm_score']\n"
+        )
+    };
+    let names = |text: &str| -> Vec<String> { planned(text, &[]).0.sources.into_iter().map(|it| it.name).collect() };
+    assert_eq!(names(&text("zip")), ["g model=a size=64x64 steps=2", "g model=b size=96x96 steps=3"]);
+    assert_eq!(names(&text("grid")).len(), 8);
+}
