@@ -6,6 +6,7 @@
 use std::ffi::{CStr, c_void};
 use std::ptr;
 
+use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cudnn::sys::{
     self, cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
     cudnnBackendDescriptorType_t as Kind, cudnnBackendHeurMode_t as Heuristics,
@@ -22,6 +23,8 @@ pub(super) struct Handle(sys::cudnnHandle_t);
 impl Handle {
     /// A context whose work goes to `stream`, which must outlive it.
     pub(super) fn new(stream: &CudaStream) -> Result<Self> {
+        // A thread that has not used the device yet has no CUDA context of its own.
+        stream.context().bind_to_thread().w()?;
         let mut handle = ptr::null_mut();
         #[expect(unsafe_code, reason = "a foreign function; `handle` is a valid place for its result")]
         check("open cuDNN", unsafe { sys::cudnnCreate(&raw mut handle) })?;

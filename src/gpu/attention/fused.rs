@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{
@@ -29,9 +29,12 @@ const ALIGNED: usize = 8;
 /// No memory, or a kernel that failed.
 pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Result<Option<Tensor>> {
     let Device::Cuda(device) = q.device() else { return Ok(None) };
-    let widths = [q.dim(3)?, v.dim(3)?];
+    let (dq, dk, dv) = (q.dims4()?, k.dims4()?, v.dims4()?);
+    // cuDNN is told addresses alone: whatever does not fit together must not come as far.
+    let fits = (dq.0, dq.1, dq.3) == (dk.0, dk.1, dk.3) && (dk.0, dk.1, dk.2) == (dv.0, dv.1, dv.2);
     let is_half = matches!(q.dtype(), DType::BF16 | DType::F16) && k.dtype() == q.dtype() && v.dtype() == q.dtype();
-    if !is_half || widths.iter().any(|it| it % ALIGNED != 0 || *it > WIDEST) || q.dim(2)? == 0 || k.dim(2)? == 0 {
+    let is_wide = [dq.3, dv.3].iter().any(|it| it % ALIGNED != 0 || *it > WIDEST);
+    if !fits || !is_half || is_wide || q.elem_count() == 0 || v.elem_count() == 0 {
         return Ok(None);
     }
     let (q, k, v) = (aligned(q)?, aligned(k)?, aligned(v)?);
@@ -87,7 +90,7 @@ struct Engine {
     plans: HashMap<(Pass, Plane), Option<Rc<Plan>>>,
     handle: Handle,
     // The handle's work goes there.
-    stream: std::sync::Arc<CudaStream>,
+    stream: Arc<CudaStream>,
 }
 
 thread_local! {
