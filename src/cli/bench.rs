@@ -1,5 +1,6 @@
 //! `jobctl bench`: how long this machine takes.
 
+mod attention;
 mod enqueue;
 mod generate;
 mod metrics;
@@ -17,6 +18,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum What {
+    Attention(attention::Args),
     Metrics(metrics::Args),
     Enqueue(enqueue::Args),
     Generate(generate::Args),
@@ -28,6 +30,7 @@ enum What {
 /// Whatever kept it from running.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     match &args.what {
+        What::Attention(args) => attention::run(args),
         What::Metrics(args) => metrics::run(args),
         What::Enqueue(args) => block_on(enqueue::run(args)),
         What::Generate(args) => generate::run(args),

@@ -3,6 +3,7 @@
 
 mod cli;
 mod dataset;
+mod gpu;
 mod image;
 mod making;
 mod metrics;
