@@ -22,7 +22,7 @@ pub use blockwise::attention as blockwise;
 ///
 /// In bf16 and f16 on CUDA, without a bias and with heads up to 256 wide, cuDNN's fused kernels do it, forward and
 /// backward, and the result lies in memory as [B, N, H, E]. In f32 on the CPU, without a bias or a gradient, the cores
-/// share the work by heads and queries. Everything else goes block by block ([`blockwise`]).
+/// share the work by heads and queries. Everything else goes block by block ([`blockwise()`]).
 ///
 /// # Errors
 /// Shapes that don't fit, or no memory.
