@@ -61,7 +61,7 @@ impl CustomOp2 for Conv {
                     product.resize(n_out * n, 0.0);
                     self.lay_out(x, (height, width), kernel, first / out_width, out_width, patches);
                     let patches = Matrix { values: patches, row_stride: n, column_stride: 1 };
-                    multiply(n_out, k, n, w, patches, product, n, false);
+                    multiply((n_out, k, n), w, patches, product, n, false);
                     for (channel, product) in channels.iter_mut().zip(product.chunks(n)) {
                         channel.copy_from_slice(product);
                     }

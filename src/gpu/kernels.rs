@@ -13,8 +13,8 @@ pub struct Matrix<'a> {
     pub column_stride: usize,
 }
 
-/// c = a·b, or c += a·b; `c` is row by row, `row_stride` from one row to the next. One thread.
-pub fn multiply(m: usize, k: usize, n: usize, a: Matrix, b: Matrix, c: &mut [f32], row_stride: usize, add: bool) {
+/// c = a·b, or c += a·b, of `a` [m, k] and `b` [k, n]; `c` is row by row, `row_stride` from one row to the next. One thread.
+pub fn multiply((m, k, n): (usize, usize, usize), a: Matrix, b: Matrix, c: &mut [f32], row_stride: usize, add: bool) {
     if m == 0 || n == 0 {
         return;
     }
@@ -138,7 +138,7 @@ pub fn moments(row: &[f32], shift: f32) -> (f64, f64) {
     (total, squares)
 }
 
-/// (x − mean)·scale, each times its factor and plus its summand.
+/// (x − mean)·scale.
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
 pub fn normalise(from: &[f32], to: &mut [f32], mean: f32, scale: f32) {
     for (to, &x) in to.iter_mut().zip(from) {

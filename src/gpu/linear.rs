@@ -36,7 +36,7 @@ impl CustomOp2 for Linear {
             y.par_chunks_mut(rows * n).zip(x.par_chunks(rows * k)).for_each(|(y, x)| {
                 let x = Matrix { values: x, row_stride: k, column_stride: 1 };
                 let w = Matrix { values: w, row_stride: 1, column_stride: k };
-                multiply(x.values.len() / k, k, n, x, w, y, n, false);
+                multiply((x.values.len() / k, k, n), x, w, y, n, false);
             });
         } else {
             let columns = n.div_ceil(n_threads).max(1);
@@ -48,9 +48,7 @@ impl CustomOp2 for Linear {
                     let mut part = vec![0_f32; m * n_own];
                     let w = Matrix { values: w, row_stride: 1, column_stride: k };
                     multiply(
-                        m,
-                        k,
-                        n_own,
+                        (m, k, n_own),
                         Matrix { values: x, row_stride: k, column_stride: 1 },
                         w,
                         &mut part,

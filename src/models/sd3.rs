@@ -282,16 +282,15 @@ impl Projections {
     const IMAGE: [&'static str; 5] = ["to_q", "to_k", "to_v", "norm_q", "norm_k"];
     const TEXT: [&'static str; 5] = ["add_q_proj", "add_k_proj", "add_v_proj", "norm_added_q", "norm_added_k"];
 
-    /// Queries, keys and values, each [B, heads, N, head].
+    /// Queries, keys and values, each [B, N, heads, head].
     fn forward(&self, x: &Tensor) -> Result<[Tensor; 3]> {
         let heads = |x: Tensor, norm: Option<&RmsNorm>| -> Result<Tensor> {
             let (n_batch, n, width) = x.dims3()?;
             let x = x.reshape((n_batch, n, self.n_heads, width / self.n_heads))?;
-            let x = match norm {
-                Some(norm) => norm.forward(&x)?,
-                None => x,
-            };
-            x.transpose(1, 2)
+            match norm {
+                Some(norm) => norm.forward(&x),
+                None => Ok(x),
+            }
         };
         Ok([
             heads(self.q.forward(x)?, self.norm_q.as_ref())?,
@@ -308,7 +307,8 @@ fn join_heads(x: &Tensor) -> Result<Tensor> {
 
 fn attend([q, k, v]: &[Tensor; 3]) -> Result<Tensor> {
     let scale = 1.0 / (q.dim(D::Minus1)? as f64).sqrt();
-    join_heads(&attention(q, k, v, scale, None)?)
+    let heads = |x: &Tensor| x.transpose(1, 2);
+    join_heads(&attention(&heads(q)?, &heads(k)?, &heads(v)?, scale, None)?)
 }
 
 /// The text's half of a block: none of it but the projections and their modulation in the last one.
@@ -379,7 +379,7 @@ impl Block {
         let of_text = self.text.projections.forward(&modulate(&layer_norm(&text, EPS)?, shift, scale)?)?;
 
         let n_image = image.dim(1)?;
-        let joint = |idx: usize| Tensor::cat(&[&of_image[idx], &of_text[idx]], 2);
+        let joint = |idx: usize| Tensor::cat(&[&of_image[idx], &of_text[idx]], 1);
         let attended = attend(&[joint(0)?, joint(1)?, joint(2)?])?;
 
         let mut image = gated(image, &own[2], &self.out.forward(&attended.narrow(1, 0, n_image)?.contiguous()?)?)?;

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
@@ -68,6 +67,8 @@ struct Report {
     /// Largest memory in use on the GPU, or resident, in GiB: while denoising, and while decoding by partition.
     denoise_gib: f64,
     decode_gib: Vec<(&'static str, f64)>,
+    /// Why a way of decoding did not work here.
+    decode_failed: Vec<(&'static str, String)>,
 }
 
 /// See [`Args`].
@@ -109,7 +110,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let step_s: Vec<f64> = ends.windows(2).map(|it| (it[1] - it[0]).as_secs_f64()).collect();
 
     let decoder = Decoder::new(&vae, &Weights::random(&device, dtype))?;
-    let (mut decode_s, mut decode_gib) = (Vec::new(), Vec::new());
+    let (mut decode_s, mut decode_gib, mut decode_failed) = (Vec::new(), Vec::new(), Vec::new());
     let ways = [("exact", Partition::Exact), ("legacy", Partition::Legacy), ("off", Partition::Off)];
     for (name, partition) in ways.into_iter().filter(|it| args.stride == 2 || it.1 != Partition::Legacy) {
         let (seconds, gib) = watch_memory(&device, || -> anyhow::Result<f64> {
@@ -118,8 +119,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             decoder.decode(&latent, partition, DECODE_BUDGET)?;
             Ok(begun.elapsed().as_secs_f64())
         });
-        decode_s.push((name, seconds.with_context(|| format!("decode with partition = {name}"))?));
-        decode_gib.push((name, gib));
+        match seconds {
+            Ok(seconds) => {
+                decode_s.push((name, seconds));
+                decode_gib.push((name, gib));
+            }
+            // In one piece a large picture may be too much for memory or for a library.
+            Err(error) => {
+                decode_failed.push((name, format!("{error:#}").lines().next().unwrap_or_default().to_owned()))
+            }
+        }
     }
     let report = Report {
         size: args.size,
@@ -129,6 +138,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         decode_s,
         denoise_gib,
         decode_gib,
+        decode_failed,
     };
     if args.json {
         say_json(&report)?;
@@ -153,6 +163,9 @@ fn tell(report: &Report) {
     ));
     for ((name, seconds), (_, gib)) in report.decode_s.iter().zip(&report.decode_gib) {
         say(format_args!("decode {name:<8} {seconds:.3} s, at most {gib:.1} GiB"));
+    }
+    for (name, why) in &report.decode_failed {
+        say(format_args!("decode {name:<8} failed: {why}"));
     }
 }
 

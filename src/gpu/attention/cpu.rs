@@ -68,7 +68,14 @@ fn stream(q: &[f32], k: &[f32], v: &[f32], width: usize, out_width: usize, score
         let n_keys = k.len() / width;
         let scores = &mut scores[..n * n_keys];
         let q = Matrix { values: q, row_stride: width, column_stride: 1 };
-        multiply(n, width, n_keys, q, Matrix { values: k, row_stride: 1, column_stride: width }, scores, n_keys, false);
+        multiply(
+            (n, width, n_keys),
+            q,
+            Matrix { values: k, row_stride: 1, column_stride: width },
+            scores,
+            n_keys,
+            false,
+        );
         for (idx, row) in scores.chunks_mut(n_keys).enumerate() {
             let top = tops[idx].max(largest(row));
             let shrink = (tops[idx] - top).exp();
@@ -80,7 +87,7 @@ fn stream(q: &[f32], k: &[f32], v: &[f32], width: usize, out_width: usize, score
         }
         let weights = Matrix { values: scores, row_stride: n_keys, column_stride: 1 };
         let values = Matrix { values: v, row_stride: out_width, column_stride: 1 };
-        multiply(n, n_keys, out_width, weights, values, y, out_width, true);
+        multiply((n, n_keys, out_width), weights, values, y, out_width, true);
     }
     for (row, sum) in y.chunks_mut(out_width).zip(sums) {
         row.iter_mut().for_each(|it| *it /= sum);
