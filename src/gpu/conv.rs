@@ -3,10 +3,10 @@
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::kernels::{Matrix, multiply};
+use super::kernels::{Matrix, multiply, transposed};
 
 /// About how many numbers the patches of one part take: they should stay in a core's cache.
-const PART: usize = 1 << 18;
+const PART: usize = 1 << 19;
 
 /// Convolves `x` [B, C, H, W] with `weight` [O, C, K, K], the same stride and padding on both axes.
 ///
@@ -43,11 +43,9 @@ impl CustomOp2 for Conv {
         let plane = height * width;
         let x = &x.as_slice::<f32>()?[at_x.start_offset()..][..n_batch * n_in * plane];
         let k = n_in * kernel * kernel;
-        let w = Matrix {
-            values: &w.as_slice::<f32>()?[at_w.start_offset()..][..n_out * k],
-            row_stride: k,
-            column_stride: 1,
-        };
+        // The product takes columns of the weights: laid out so that they are whole runs.
+        let w = transposed(&w.as_slice::<f32>()?[at_w.start_offset()..][..n_out * k], n_out, k);
+        let w = Matrix { values: &w, row_stride: 1, column_stride: n_out };
         let out_plane = out_height * out_width;
         let mut y = vec![0_f32; n_batch * n_out * out_plane];
         let rows = (PART / (k * out_width)).clamp(1, out_height);

@@ -3,12 +3,12 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::gpu::kernels::{Matrix, exponentials, largest, multiply};
+use crate::gpu::kernels::{Matrix, exponentials, multiply, raise_tops, transposed};
 
 /// Queries of one block.
-const QUERIES: usize = 64;
+const QUERIES: usize = 256;
 /// Keys of one block.
-const KEYS: usize = 512;
+const KEYS: usize = 256;
 
 /// softmax(q·kᵀ)·v of contiguous f32 [B, H, ·, ·]; `q` is scaled already. Streaming softmax: Milakov and Gimelshein 2018
 /// (arXiv:1805.02867).
@@ -59,37 +59,39 @@ impl CustomOp3 for Streaming {
     }
 }
 
-/// One block of queries over all keys.
+/// One block of queries over all keys. Scores stand with a row for each key, so that the softmax works on whole runs of
+/// queries and the products read whole runs too.
 fn stream(q: &[f32], k: &[f32], v: &[f32], width: usize, out_width: usize, scores: &mut [f32], y: &mut [f32]) {
     let n = q.len() / width;
-    let mut tops = [f32::NEG_INFINITY; QUERIES];
-    let mut sums = [0_f32; QUERIES];
+    let q = transposed(q, n, width);
+    let q = Matrix { values: &q, row_stride: n, column_stride: 1 };
+    let (mut tops, mut sums) = (vec![f32::NEG_INFINITY; n], vec![0_f32; n]);
+    let mut turned = vec![0_f32; out_width * n];
     for (k, v) in k.chunks(KEYS * width).zip(v.chunks(KEYS * out_width)) {
         let n_keys = k.len() / width;
         let scores = &mut scores[..n * n_keys];
-        let q = Matrix { values: q, row_stride: width, column_stride: 1 };
-        multiply(
-            (n, width, n_keys),
-            q,
-            Matrix { values: k, row_stride: 1, column_stride: width },
-            scores,
-            n_keys,
-            false,
-        );
-        for (idx, row) in scores.chunks_mut(n_keys).enumerate() {
-            let top = tops[idx].max(largest(row));
-            let shrink = (tops[idx] - top).exp();
-            if shrink != 1.0 {
-                y[idx * out_width..][..out_width].iter_mut().for_each(|it| *it *= shrink);
-            }
-            sums[idx] = sums[idx] * shrink + exponentials(row, top);
-            tops[idx] = top;
+        multiply((n_keys, width, n), Matrix { values: k, row_stride: width, column_stride: 1 }, q, scores, n, false);
+        let old = tops.clone();
+        raise_tops(scores, &mut tops);
+        let shrink: Vec<f32> = old.iter().zip(&tops).map(|(old, top)| (old - top).exp()).collect();
+        sums.iter_mut().zip(&shrink).for_each(|(sum, by)| *sum *= by);
+        for row in turned.chunks_mut(n) {
+            row.iter_mut().zip(&shrink).for_each(|(it, by)| *it *= by);
         }
-        let weights = Matrix { values: scores, row_stride: n_keys, column_stride: 1 };
-        let values = Matrix { values: v, row_stride: out_width, column_stride: 1 };
-        multiply((n, n_keys, out_width), weights, values, y, out_width, true);
+        exponentials(scores, &tops, &mut sums);
+        let values = Matrix { values: v, row_stride: 1, column_stride: out_width };
+        multiply(
+            (out_width, n_keys, n),
+            values,
+            Matrix { values: scores, row_stride: n, column_stride: 1 },
+            &mut turned,
+            n,
+            true,
+        );
     }
-    for (row, sum) in y.chunks_mut(out_width).zip(sums) {
-        row.iter_mut().for_each(|it| *it /= sum);
+    for (column, row) in turned.chunks(n).enumerate() {
+        for ((value, sum), y) in row.iter().zip(&sums).zip(y.chunks_mut(out_width)) {
+            y[column] = value / sum;
+        }
     }
 }
