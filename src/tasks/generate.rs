@@ -49,7 +49,7 @@ pub fn denoise(
         seed: task.seed,
         noise: Recipe::Current,
     };
-    let denoiser = memory.denoiser(&task.model, task.dtype, inputs)?;
+    let denoiser = memory.denoiser(task, inputs)?;
     let latent = denoiser.denoise(&prompt, negative.as_ref(), &sampling, progress).map_err(classed)?;
     let file = inputs.write("latent", &latent_to_bytes(&latent).map_err(TaskError::Fatal)?)?;
     Ok(Output::Made { file: file.into_os_string(), size: None, n_cut: None })

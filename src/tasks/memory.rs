@@ -10,8 +10,9 @@ use super::inputs::Inputs;
 use crate::gpu;
 use crate::image::Rgb;
 use crate::job::Hash;
-use crate::job::task::making::{Part, Precision};
+use crate::job::task::making::{Denoise, Part, Precision};
 use crate::models::hub;
+use crate::models::memory;
 use crate::models::package::Package;
 use crate::models::pipeline::{Decoder, Denoiser};
 use crate::models::text::TextEncoders;
@@ -49,18 +50,22 @@ impl Memory {
     /// # Errors
     /// No package with them is here, or they cannot be loaded.
     pub(super) fn text(&mut self, hash: &Hash, dtype: Precision, inputs: &Inputs) -> Result<&TextEncoders, TaskError> {
-        match self.part(hash, Part::Text, dtype, inputs)? {
+        match self.part(hash, Part::Text, dtype, inputs, &|_, _| Ok(()))? {
             Loaded::Text(it) => Ok(it),
             _ => Err(mixed_up()),
         }
     }
 
-    /// The transformer of this hash.
+    /// The transformer that a task wants, if the memory that is free here is enough for its picture.
     ///
     /// # Errors
-    /// No package with it is here, or it cannot be loaded.
-    pub(super) fn denoiser(&mut self, hash: &Hash, dtype: Precision, inputs: &Inputs) -> Result<&Denoiser, TaskError> {
-        match self.part(hash, Part::Denoiser, dtype, inputs)? {
+    /// No package with it is here, it cannot be loaded, or the picture is too large for it or for memory.
+    pub(super) fn denoiser(&mut self, task: &Denoise, inputs: &Inputs) -> Result<&Denoiser, TaskError> {
+        let fits = |package: &Package, device: &Device| {
+            let is_guided = task.negative.is_some();
+            memory::check(package, task.width, task.height, number(task.dtype), is_guided, memory::free(device)?)
+        };
+        match self.part(&task.model, Part::Denoiser, task.dtype, inputs, &fits)? {
             Loaded::Denoiser(it) => Ok(it),
             _ => Err(mixed_up()),
         }
@@ -71,13 +76,21 @@ impl Memory {
     /// # Errors
     /// No package with it is here, or it cannot be loaded.
     pub(super) fn vae(&mut self, hash: &Hash, dtype: Precision, inputs: &Inputs) -> Result<&Decoder, TaskError> {
-        match self.part(hash, Part::Vae, dtype, inputs)? {
+        match self.part(hash, Part::Vae, dtype, inputs, &|_, _| Ok(()))? {
             Loaded::Vae(it) => Ok(it),
             _ => Err(mixed_up()),
         }
     }
 
-    fn part(&mut self, hash: &Hash, part: Part, dtype: Precision, inputs: &Inputs) -> Result<&Loaded, TaskError> {
+    /// The part of this hash; `fits` is asked before it is loaded.
+    fn part(
+        &mut self,
+        hash: &Hash,
+        part: Part,
+        dtype: Precision,
+        inputs: &Inputs,
+        fits: &dyn Fn(&Package, &Device) -> anyhow::Result<()>,
+    ) -> Result<&Loaded, TaskError> {
         let is_loaded = self.loaded.as_ref().is_some_and(|it| (it.0, it.1) == (*hash, dtype));
         if !is_loaded {
             // Two parts in memory at a time may be more than fits.
@@ -85,7 +98,9 @@ impl Memory {
             self.decoded = None;
             let package = find(hash, part, inputs)?;
             let device = self.device()?;
-            let loaded = load(&package, part, &device, dtype).map_err(classed)?;
+            // Elsewhere, or when others are done, there may be more.
+            fits(&package, &device).map_err(TaskError::Retry)?;
+            let loaded = load(&package, part, &device, number(dtype)).map_err(classed)?;
             self.loaded = Some((*hash, dtype, loaded));
         }
         Ok(&self.loaded.as_ref().expect("it is loaded").2)
@@ -103,11 +118,15 @@ fn mixed_up() -> TaskError {
     TaskError::Fatal(anyhow!("the task asks for another part of a package than its hash is of"))
 }
 
-fn load(package: &Package, part: Part, device: &Device, dtype: Precision) -> anyhow::Result<Loaded> {
-    let dtype = match dtype {
+/// As candle calls it.
+fn number(dtype: Precision) -> DType {
+    match dtype {
         Precision::Bf16 => DType::BF16,
         Precision::F32 => DType::F32,
-    };
+    }
+}
+
+fn load(package: &Package, part: Part, device: &Device, dtype: DType) -> anyhow::Result<Loaded> {
     Ok(match part {
         Part::Text => Loaded::Text(Box::new(TextEncoders::load(&package.root, device, dtype)?)),
         Part::Denoiser => Loaded::Denoiser(Box::new(Denoiser::load(package, device, dtype)?)),
