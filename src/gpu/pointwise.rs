@@ -21,7 +21,7 @@ impl SigmoidGate {
     /// x·sigmoid(1.702 x)
     pub const QUICK_GELU: Self = Self { a: 1.702, b: 0.0 };
     /// 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715 x³)))
-    pub const GELU_TANH: Self = Self { a: 1.595_769_1, b: 0.071_354_814 };
+    pub const GELU_TANH: Self = Self { a: 1.595_769, b: 0.071_354_814 };
 
     /// `x` to the same shape.
     ///

@@ -75,6 +75,7 @@ fn is_commit(text: &str) -> bool {
 
 impl Hub {
     /// As the environment says, with huggingface_hub's defaults.
+    #[expect(clippy::disallowed_methods, reason = "these settings are Hugging Face's, read as its own tools read them")]
     pub fn from_env() -> Self {
         let var = |name: &str| std::env::var(name).ok().filter(|it| !it.is_empty());
         let home = var("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {

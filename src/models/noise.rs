@@ -49,7 +49,7 @@ fn full_precision(generator: &mut Mt19937, n: usize, tail_is_next: bool) -> Vec<
     for block in blocks {
         normal(block, |it| it);
     }
-    if n % 16 != 0 {
+    if !n.is_multiple_of(16) {
         let tail: &mut [f32; 16] = values.last_chunk_mut().expect("there are 16 numbers or more");
         tail.fill_with(|| uniform(generator));
         normal(tail, |it| it);
@@ -65,7 +65,7 @@ fn rounded(generator: &mut Mt19937, n: usize, n_bits: u32, round: fn(f32) -> f32
     for block in blocks {
         normal(block, round);
     }
-    if n % 16 != 0 {
+    if !n.is_multiple_of(16) {
         let tail: &mut [f32; 16] = values.last_chunk_mut().expect("there are 16 numbers or more");
         tail.fill_with(|| uniform(generator));
         normal(tail, round);

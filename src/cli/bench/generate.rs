@@ -126,7 +126,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             }
             // In one piece a large picture may be too much for memory or for a library.
             Err(error) => {
-                decode_failed.push((name, format!("{error:#}").lines().next().unwrap_or_default().to_owned()))
+                decode_failed.push((name, format!("{error:#}").lines().next().unwrap_or_default().to_owned()));
             }
         }
     }
