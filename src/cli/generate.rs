@@ -1,7 +1,9 @@
 //! `jobctl generate`: one picture, without a database.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -171,7 +173,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     drop(denoiser);
     let denoise_s = begun.elapsed().as_secs_f64();
     if let Some(path) = &args.latent_out {
-        fs::write(path, latent_to_bytes(&latent)?).with_context(|| format!("write {}", path.display()))?;
+        save(path, &latent_to_bytes(&latent)?)?;
     }
 
     let begun = Instant::now();
@@ -184,7 +186,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     } else {
         labels::in_jpeg(&jpeg::encode(&picture, 95)?, &labels)
     };
-    fs::write(&args.out, bytes).with_context(|| format!("write {}", args.out.display()))?;
+    save(&args.out, &bytes)?;
     let decode_s = begun.elapsed().as_secs_f64();
     bar.finish_and_clear();
 
@@ -216,6 +218,18 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         ));
     }
     Ok(Outcome::Done)
+}
+
+/// Writes a file whole or not at all.
+fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut beside = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+        beside.write_all(bytes)?;
+        beside.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("write {}", path.display()))
 }
 
 /// What the picture was made from, as its file says it.
