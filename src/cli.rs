@@ -11,6 +11,7 @@ mod lines;
 mod logs;
 mod model;
 mod pause;
+mod picture;
 mod report;
 mod retry;
 mod run;

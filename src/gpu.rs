@@ -10,6 +10,8 @@ pub mod pointwise;
 use anyhow::{Context, bail};
 use candle_core::{DType, Device};
 
+use crate::job::task::making::Precision;
+
 /// The device that `text` names: `cpu`, `cuda` or `cuda:N`.
 ///
 /// # Errors
@@ -27,9 +29,25 @@ pub fn device(text: &str) -> anyhow::Result<Device> {
     Device::new_cuda(ordinal).with_context(|| format!("open {text}"))
 }
 
-/// The type that a device computes in unless it is told otherwise: f32 on the CPU, bf16 on CUDA.
-pub fn native_dtype(device: &Device) -> DType {
-    if device.is_cuda() { DType::BF16 } else { DType::F32 }
+/// What candle calls a precision.
+pub fn dtype(precision: Precision) -> DType {
+    match precision {
+        Precision::Bf16 => DType::BF16,
+        Precision::F32 => DType::F32,
+    }
+}
+
+/// What `device` computes in: what is wanted, else f32 on the CPU and bf16 on CUDA.
+///
+/// # Errors
+/// bf16 on the CPU.
+pub fn dtype_on(device: &Device, wanted: Option<Precision>) -> anyhow::Result<DType> {
+    match wanted {
+        Some(Precision::Bf16) if device.is_cpu() => bail!("bf16 needs CUDA: the CPU computes in f32"),
+        Some(precision) => Ok(dtype(precision)),
+        None if device.is_cpu() => Ok(DType::F32),
+        None => Ok(DType::BF16),
+    }
 }
 
 /// Free and all bytes of a GPU's memory; none on the CPU.

@@ -7,24 +7,21 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use candle_core::DType;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::Outcome;
 use super::lines::{say, say_json};
+use super::picture;
 use crate::gpu;
 use crate::image::{jpeg, labels, png};
+use crate::job::task::making::{Partition, Precision};
 use crate::models::hub;
 use crate::models::memory;
 use crate::models::noise::Recipe;
 use crate::models::package::Package;
 use crate::models::pipeline::{Decoder, Denoiser, Sampling, Sizes, latent_to_bytes};
 use crate::models::text::TextEncoders;
-use crate::models::vae::Partition;
-
-/// How many bytes the temporary tensors of the autoencoder may take.
-pub(super) const DECODE_BUDGET: usize = 512 << 20;
 
 /// Make one picture with a package in the diffusers layout.
 ///
@@ -41,7 +38,7 @@ pub struct Args {
     #[arg(long, default_value = "")]
     negative: String,
     /// Width and height in pixels, such as 2048x2048 [default: the package's own].
-    #[arg(long, value_parser = parse_size)]
+    #[arg(long, value_parser = picture::size)]
     size: Option<(u32, u32)>,
     /// Steps of the sampler.
     #[arg(long, default_value_t = 28, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -59,11 +56,11 @@ pub struct Args {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// What it computes in [default: f32 on the CPU, bf16 on CUDA].
-    #[arg(long)]
+    #[arg(long, value_parser = picture::precision())]
     dtype: Option<Precision>,
     /// How a strided autoencoder decodes.
-    #[arg(long, value_enum, default_value_t = PartitionArg::Exact)]
-    partition: PartitionArg,
+    #[arg(long, value_parser = picture::partition(), default_value = "exact")]
+    partition: Partition,
     /// Draw 16-bit noise as the torch of Diffusion-4K's authors did.
     #[arg(long)]
     authors_noise: bool,
@@ -76,33 +73,6 @@ pub struct Args {
     /// Answer in JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// What a model computes in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub(super) enum Precision {
-    /// 32 bits.
-    F32,
-    /// 16 bits with the exponent of 32; CUDA only.
-    Bf16,
-}
-
-impl Precision {
-    /// candle's name for it, if the device has it.
-    pub(super) fn dtype(self, device: &candle_core::Device) -> anyhow::Result<DType> {
-        match self {
-            Self::F32 => Ok(DType::F32),
-            Self::Bf16 if device.is_cpu() => bail!("--dtype bf16 needs CUDA: the CPU computes in f32"),
-            Self::Bf16 => Ok(DType::BF16),
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum PartitionArg {
-    Exact,
-    Legacy,
-    Off,
 }
 
 #[derive(Serialize)]
@@ -137,16 +107,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let usual = sizes.usual() as u32;
     let (width, height) = args.size.unwrap_or((usual, usual));
     sizes.check(width, height)?;
-    let partition = match args.partition {
-        PartitionArg::Exact => Partition::Exact,
-        PartitionArg::Legacy => Partition::Legacy,
-        PartitionArg::Off => Partition::Off,
-    };
     let device = gpu::device(&args.device)?;
-    let dtype = match args.dtype {
-        Some(precision) => precision.dtype(&device)?,
-        None => gpu::native_dtype(&device),
-    };
+    let dtype = gpu::dtype_on(&device, args.dtype)?;
     memory::check(&package, width, height, dtype, args.guidance > 1.0, memory::free(&device)?)?;
 
     let bar = ProgressBar::new(u64::from(args.steps)).with_style(
@@ -179,7 +141,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let begun = Instant::now();
     bar.set_message("decoding");
     bar.tick();
-    let picture = Decoder::load(&package, &device, dtype)?.decode(&latent, partition, DECODE_BUDGET)?;
+    let picture = Decoder::load(&package, &device, dtype)?.decode(&latent, args.partition, memory::BANDS)?;
     let labels = labels(args, width, height);
     let bytes = if is_png {
         png::encode_labelled(&picture, &labels)
@@ -247,13 +209,4 @@ fn labels(args: &Args, width: u32, height: u32) -> Vec<(&'static str, String)> {
         ("model", args.model.clone()),
     ]);
     labels
-}
-
-/// `WxH`, or one number for a square.
-pub(super) fn parse_size(text: &str) -> anyhow::Result<(u32, u32)> {
-    let side = |text: &str| text.trim().parse::<u32>().with_context(|| format!("`{text}` is no number of pixels"));
-    match text.split_once(['x', 'X', '×']) {
-        Some((width, height)) => Ok((side(width)?, side(height)?)),
-        None => side(text).map(|it| (it, it)),
-    }
 }

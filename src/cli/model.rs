@@ -9,8 +9,11 @@ use serde::Serialize;
 
 use super::Outcome;
 use super::lines::{right, say, say_json, table};
+use super::picture;
+use crate::gpu;
+use crate::job::task::making::Precision;
 use crate::models::hub;
-use crate::models::init::{self, Precision, Preset, Wanted};
+use crate::models::init::{self, Preset, Wanted};
 use crate::models::inspect::{Component, Inspection};
 use crate::models::memory::{Needs, Plan, gigabytes};
 use crate::models::package::Package;
@@ -51,11 +54,11 @@ struct InspectArgs {
     #[arg(value_name = "PACKAGE")]
     package: String,
     /// The picture whose memory is planned; several squares if not given
-    #[arg(long, value_name = "WxH", value_parser = size)]
+    #[arg(long, value_name = "WxH", value_parser = picture::size)]
     size: Option<(u32, u32)>,
     /// What is computed in: f32 stands for the CPU, bf16 for a GPU
-    #[arg(long, value_enum, default_value_t = Number::Bf16)]
-    dtype: Number,
+    #[arg(long, value_parser = picture::precision(), default_value = "bf16")]
+    dtype: Precision,
     /// Print one JSON value
     #[arg(long)]
     json: bool,
@@ -76,8 +79,8 @@ struct InitArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// What the weights are stored as; f32 for tiny, bf16 for medium if not given
-    #[arg(long, value_enum)]
-    dtype: Option<Number>,
+    #[arg(long, value_parser = picture::precision())]
+    dtype: Option<Precision>,
     /// Leave T5 out
     #[arg(long)]
     no_t5: bool,
@@ -95,20 +98,6 @@ enum Size {
     Tiny,
     /// 15 GB in bf16
     Medium,
-}
-
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum Number {
-    F32,
-    Bf16,
-}
-
-/// `WxH`
-fn size(text: &str) -> Result<(u32, u32), String> {
-    let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    sides
-        .filter(|it| it.0 > 0 && it.1 > 0)
-        .ok_or_else(|| "give width and height in pixels, such as 2048x2048".to_owned())
 }
 
 /// Runs the verb.
@@ -134,10 +123,7 @@ struct InspectLine<'a> {
 fn inspect(args: &InspectArgs) -> anyhow::Result<Outcome> {
     let package = Package::open(&hub::locate(&args.package)?)?;
     let inspection = Inspection::of(&package);
-    let (dtype, name) = match args.dtype {
-        Number::F32 => (DType::F32, "f32"),
-        Number::Bf16 => (DType::BF16, "bf16"),
-    };
+    let (dtype, name) = (gpu::dtype(args.dtype), args.dtype.word());
     let plans = plans(&package, args.size, dtype).unwrap_or_default();
     let usable = inspection.is_usable();
     if args.json {
@@ -228,13 +214,10 @@ fn in_groups(n: u64) -> String {
 fn init(args: &InitArgs) -> anyhow::Result<Outcome> {
     let Family::Sd3 = args.family;
     let (preset, usual) = match args.preset {
-        Size::Tiny => (Preset::Tiny, Number::F32),
-        Size::Medium => (Preset::Medium, Number::Bf16),
+        Size::Tiny => (Preset::Tiny, Precision::F32),
+        Size::Medium => (Preset::Medium, Precision::Bf16),
     };
-    let precision = match args.dtype.unwrap_or(usual) {
-        Number::F32 => Precision::F32,
-        Number::Bf16 => Precision::Bf16,
-    };
+    let precision = args.dtype.unwrap_or(usual);
     let wanted = Wanted { preset, seed: args.seed, precision, with_t5: !args.no_t5 };
     let bar = ProgressBar::new(0);
     let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");

@@ -152,9 +152,8 @@ impl Hub {
         };
         ensure!(is_commit(&commit), "the cache notes `{commit}` as the commit of {}", wanted.id);
         let folder = self.snapshot(wanted, &commit);
-        let complete = Package::open(&folder).and_then(|package| {
-            [Part::Text, Part::Denoiser, Part::Vae].iter().try_for_each(|it| package.files(*it).map(drop))
-        });
+        let complete =
+            Package::open(&folder).and_then(|package| Part::ALL.iter().try_for_each(|it| package.files(*it).map(drop)));
         complete.context("the copy in the cache is not complete")?;
         Ok(folder)
     }

@@ -15,8 +15,8 @@ use super::package::{Package, config_name};
 use super::text::{clip, t5};
 use super::weights::Weights;
 use super::{sd3, vae};
+use crate::job::task::making::Precision;
 pub use presets::Preset;
-pub use shards::Precision;
 use shards::{Plan, Writer};
 
 /// What a random package is like.
@@ -60,7 +60,7 @@ pub fn write(dir: &Path, wanted: Wanted, progress: &(dyn Fn(u64, u64) + Sync)) -
 }
 
 fn fill(root: &Path, wanted: Wanted, progress: &(dyn Fn(u64, u64) + Sync)) -> anyhow::Result<()> {
-    let configs = presets::configs(wanted.preset, wanted.precision.name(), wanted.with_t5);
+    let configs = presets::configs(wanted.preset, wanted.precision.torch_name(), wanted.with_t5);
     for (component, config) in &configs {
         let folder = root.join(component);
         fs::create_dir_all(&folder)?;

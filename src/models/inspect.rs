@@ -181,7 +181,7 @@ fn contradict(package: &Package, found: &mut Vec<String>) -> anyhow::Result<()> 
 /// # Errors
 /// A file that is missing, truncated or wrong; configs that contradict each other or their tensors.
 pub fn check(package: &Package) -> anyhow::Result<()> {
-    for part in [Part::Text, Part::Denoiser, Part::Vae] {
+    for part in Part::ALL {
         package.files(part)?;
     }
     check_configs(package)?;

@@ -15,9 +15,10 @@ use super::pipeline::Sizes;
 use super::text::{clip, t5};
 use super::weights::Weights;
 use super::{sd3, vae};
+use crate::gpu;
 
-/// The decoder's budget for bands that plans count with.
-pub const BANDS: usize = 1 << 30;
+/// What the temporary tensors of the autoencoder may take: the budget of its bands.
+pub const BANDS: usize = 512 << 20;
 /// What attention takes for scores at most: in f32, which is for the CPU, where each core has a few rows; and in 16
 /// bits, which is for GPUs, one and a half times its own budget.
 const SCORES: [usize; 2] = [16 << 20, 3 << 30];
@@ -117,15 +118,11 @@ fn with_spare(peak: u64, dtype: DType) -> u64 {
 /// # Errors
 /// The system does not say.
 pub fn free(device: &Device) -> anyhow::Result<u64> {
-    match device {
-        Device::Cpu => free_host(),
-        #[cfg(feature = "cuda")]
-        Device::Cuda(device) => {
-            let (free, _) = device.cuda_stream().context().mem_get_info().context("ask the GPU for its memory")?;
-            Ok(free as u64)
-        }
-        other => anyhow::bail!("the free memory of {other:?} is not known"),
+    if device.is_cpu() {
+        return free_host();
     }
+    let (free, _) = gpu::memory(device).context("the GPU does not say how much of its memory is free")?;
+    Ok(free as u64)
 }
 
 fn free_host() -> anyhow::Result<u64> {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::job::Hash;
+pub use crate::job::task::making::Part;
 
 /// What a component's weights are called, without `.safetensors`: by diffusers, by transformers.
 pub(super) const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
@@ -27,17 +28,6 @@ pub struct Package {
     pub root: PathBuf,
     /// The components that it has, with the classes that diffusers and transformers have for them.
     pub components: BTreeMap<String, String>,
-}
-
-/// A stage of making a picture, which reads some of a package's files.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Part {
-    /// Prompts to what the transformer is conditioned on.
-    Text,
-    /// Noise to latents.
-    Denoiser,
-    /// Latents to pictures and back.
-    Vae,
 }
 
 impl Package {

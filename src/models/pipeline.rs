@@ -9,9 +9,10 @@ use super::package::Package;
 use super::schedule::{self, Schedule};
 use super::sd3::{self, Sd3};
 use super::text::Encoded;
-use super::vae::{self, Partition, Vae};
+use super::vae::{self, Vae};
 use super::weights::Weights;
 use crate::image::Rgb;
+use crate::job::task::making::Partition;
 
 /// How one picture is sampled.
 #[derive(Clone, PartialEq, Debug)]

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::layers::Conv2d;
 use super::package::read_config;
 use super::weights::Weights;
+use crate::job::task::making::Partition;
 use blocks::Bands;
 use coders::{Decoder, Encoder};
 
@@ -115,19 +116,6 @@ impl Config {
     pub fn factor(&self) -> usize {
         (1 << (self.block_out_channels.len() - 1)) * self.stride
     }
-}
-
-/// How the strided end of the decoder is computed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Partition {
-    /// Band by band; the bands cannot be seen.
-    #[default]
-    Exact,
-    /// As Diffusion-4K's released code does: the same picture, one pixel further right and down.
-    Legacy,
-    /// In one piece.
-    Off,
 }
 
 /// The autoencoder.

@@ -1,6 +1,6 @@
 //! The packages and prompts that a sweep names: found, checked against what is asked of them, hashed part by part.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -13,7 +13,7 @@ use super::making::Places;
 use super::prompts::{self, Prompt};
 use crate::job::Hash;
 use crate::job::task::making::{Part, Partition};
-use crate::models::package::{self, Package};
+use crate::models::package::Package;
 use crate::models::pipeline::Sizes;
 use crate::models::{hub, vae};
 
@@ -104,7 +104,7 @@ impl Resources {
             }
             let Some(wanted) = self.packages.get_mut(model) else { continue };
             for part in parts {
-                if let Err(error) = part_files(&wanted.package, *part) {
+                if let Err(error) = wanted.package.files(*part) {
                     faults.at(place, format!("{error:#}"), None);
                 }
             }
@@ -134,13 +134,14 @@ impl Resources {
     ) -> anyhow::Result<()> {
         inventory.prompts = self.prompts;
         for (name, wanted) in self.packages {
-            let mut files = BTreeMap::new();
+            let mut files: BTreeMap<PathBuf, Hash> = BTreeMap::new();
             let mut parts = BTreeMap::new();
             for part in &wanted.parts {
-                let paths = part_files(&wanted.package, *part)?;
+                let paths = wanted.package.files(*part)?;
                 let hashes = hash_files(&paths, cache, progress)?;
-                parts.insert(*part, fingerprint(&wanted.package.root, paths.iter().zip(&hashes)));
                 files.extend(paths.into_iter().zip(hashes));
+                let hash = |it: &Path| files.get(it).copied().context("a file that was not hashed");
+                parts.insert(*part, wanted.package.part_hash(*part, hash)?);
             }
             let files = files.into_iter().collect();
             let package = PackageFiles { root: wanted.package.root, factor: wanted.factor, parts, files };
@@ -169,27 +170,11 @@ impl Wanted {
 pub fn hash_part(root: &Path, part: Part) -> anyhow::Result<Hash> {
     let root = root.canonicalize().with_context(|| format!("find {}", root.display()))?;
     let package = Package::open(&root)?;
-    let paths = part_files(&package, part)?;
-    let hashes: Vec<Hash> = paths
-        .par_iter()
-        .map(|it| hash_file(it).with_context(|| format!("read {}", it.display())))
+    let paths = package.files(part)?;
+    // All at a time: a part may be ten gigabytes.
+    let hashes: HashMap<PathBuf, Hash> = paths
+        .into_par_iter()
+        .map(|it| Ok((it.clone(), hash_file(&it).with_context(|| format!("read {}", it.display()))?)))
         .collect::<anyhow::Result<_>>()?;
-    Ok(fingerprint(&package.root, paths.iter().zip(&hashes)))
-}
-
-/// Every file that a part reads, sorted.
-fn part_files(package: &Package, part: Part) -> anyhow::Result<Vec<PathBuf>> {
-    package.files(match part {
-        Part::Text => package::Part::Text,
-        Part::Denoiser => package::Part::Denoiser,
-        Part::Vae => package::Part::Vae,
-    })
-}
-
-/// The hash of the files' names below the package and of their bytes.
-fn fingerprint<'a>(root: &Path, files: impl Iterator<Item = (&'a PathBuf, &'a Hash)>) -> Hash {
-    let listed: Vec<(String, Hash)> = files
-        .map(|(path, hash)| (path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned(), *hash))
-        .collect();
-    Hash::of_value(&listed)
+    package.part_hash(part, |it| hashes.get(it).copied().context("a file that was not hashed"))
 }

@@ -5,14 +5,12 @@ use super::memory::{Memory, classed};
 use super::{Output, TaskError};
 use crate::image::labels;
 use crate::image::{Rgb, jpeg, png};
-use crate::job::task::making::{self, Decode, Denoise, Encode, FileFormat};
+use crate::job::task::making::{Decode, Denoise, Encode, FileFormat};
+use crate::models::memory::BANDS;
 use crate::models::noise::Recipe;
 use crate::models::pipeline::{Sampling, latent_from_bytes, latent_to_bytes};
 use crate::models::text::Encoded;
-use crate::models::vae;
 
-/// How many bytes the temporary tensors of the autoencoder may take.
-pub(super) const BUDGET: usize = 512 << 20;
 /// The quality of [`FileFormat::Jpeg95`].
 const QUALITY: u8 = 95;
 
@@ -62,18 +60,9 @@ pub fn denoise(
 pub fn decode(task: &Decode, inputs: &Inputs, memory: &mut Memory) -> Result<Output, TaskError> {
     let latent = latent_from_bytes(&inputs.read(&task.latent)?).map_err(TaskError::Fatal)?;
     let decoder = memory.vae(&task.model, task.dtype, inputs)?;
-    let rgb = decoder.decode(&latent, partition(task.partition), BUDGET).map_err(classed)?;
+    let rgb = decoder.decode(&latent, task.partition, BANDS).map_err(classed)?;
     let file = inputs.write("image", &bytes(&rgb, task.format, &labels(task))?)?;
     Ok(Output::Made { file: file.into_os_string(), size: Some((rgb.width, rgb.height)), n_cut: None })
-}
-
-/// As the autoencoder calls it.
-pub(super) fn partition(of: making::Partition) -> vae::Partition {
-    match of {
-        making::Partition::Exact => vae::Partition::Exact,
-        making::Partition::Legacy => vae::Partition::Legacy,
-        making::Partition::Off => vae::Partition::Off,
-    }
 }
 
 /// The picture's file with labels in it.

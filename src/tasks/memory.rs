@@ -63,7 +63,7 @@ impl Memory {
     pub(super) fn denoiser(&mut self, task: &Denoise, inputs: &Inputs) -> Result<&Denoiser, TaskError> {
         let fits = |package: &Package, device: &Device| {
             let is_guided = task.negative.is_some();
-            memory::check(package, task.width, task.height, number(task.dtype), is_guided, memory::free(device)?)
+            memory::check(package, task.width, task.height, gpu::dtype(task.dtype), is_guided, memory::free(device)?)
         };
         match self.part(&task.model, Part::Denoiser, task.dtype, inputs, &fits)? {
             Loaded::Denoiser(it) => Ok(it),
@@ -100,7 +100,7 @@ impl Memory {
             let device = self.device()?;
             // Elsewhere, or when others are done, there may be more.
             fits(&package, &device).map_err(TaskError::Retry)?;
-            let loaded = load(&package, part, &device, number(dtype)).map_err(classed)?;
+            let loaded = load(&package, part, &device, gpu::dtype(dtype)).map_err(classed)?;
             self.loaded = Some((*hash, dtype, loaded));
         }
         Ok(&self.loaded.as_ref().expect("it is loaded").2)
@@ -116,14 +116,6 @@ impl Memory {
 
 fn mixed_up() -> TaskError {
     TaskError::Fatal(anyhow!("the task asks for another part of a package than its hash is of"))
-}
-
-/// As candle calls it.
-fn number(dtype: Precision) -> DType {
-    match dtype {
-        Precision::Bf16 => DType::BF16,
-        Precision::F32 => DType::F32,
-    }
 }
 
 fn load(package: &Package, part: Part, device: &Device, dtype: DType) -> anyhow::Result<Loaded> {

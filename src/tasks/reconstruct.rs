@@ -1,11 +1,12 @@
 //! Takes a picture to an autoencoder's latent and back.
 
-use super::generate::{BUDGET, bytes, partition};
+use super::generate::bytes;
 use super::inputs::Inputs;
 use super::memory::{Memory, classed};
 use super::{Output, TaskError};
 use crate::image::{self, MAX_PIXELS};
 use crate::job::task::making::{FileFormat, Latent, Reconstruct};
+use crate::models::memory::BANDS;
 
 /// Reconstructs a picture. The file is a PNG: nothing but the autoencoder stands between it and the original.
 ///
@@ -20,8 +21,8 @@ pub fn run(task: &Reconstruct, inputs: &Inputs, memory: &mut Memory) -> Result<O
         Latent::Sample { seed } => ("sample", Some(seed)),
     };
     let decoder = memory.vae(&task.model, task.dtype, inputs)?;
-    let latent = decoder.encode(&original, seed, BUDGET).map_err(classed)?;
-    let rgb = decoder.decode(&latent, partition(task.partition), BUDGET).map_err(classed)?;
+    let latent = decoder.encode(&original, seed, BANDS).map_err(classed)?;
+    let rgb = decoder.decode(&latent, task.partition, BANDS).map_err(classed)?;
     let mut labels = vec![("reconstruction_of", task.picture.content.to_string()), ("latent", latent_word.to_owned())];
     labels.extend(seed.map(|it| ("seed", it.to_string())));
     labels.extend([

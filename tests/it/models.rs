@@ -36,6 +36,14 @@ pub fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
+/// Of 8-bit values against those before rounding, in dB.
+pub fn psnr(ours: &[u8], theirs: &[f32]) -> f64 {
+    assert_eq!(ours.len(), theirs.len());
+    let square = |(a, b): (&u8, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
+    let mse = ours.iter().zip(theirs).map(square).sum::<f64>() / ours.len() as f64;
+    10.0 * (255.0 * 255.0 / mse).log10()
+}
+
 /// The largest difference, as a part of the largest value.
 pub fn difference(ours: &Tensor, theirs: &Tensor) -> f32 {
     assert_eq!(ours.dims(), theirs.dims());

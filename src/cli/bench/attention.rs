@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use crate::cli::Outcome;
 use crate::cli::lines::{say, say_json};
+use crate::cli::picture;
 use crate::gpu;
 use crate::gpu::attention::{attention, blockwise};
+use crate::job::task::making::Precision;
 
 /// Check and time attention, forward and backward, on fresh random numbers.
 ///
@@ -22,8 +24,8 @@ pub(super) struct Args {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// What it computes in [default: f32 on the CPU, bf16 on CUDA].
-    #[arg(long)]
-    dtype: Option<Numbers>,
+    #[arg(long, value_parser = picture::precision())]
+    precision: Option<Precision>,
     /// Batch, heads, queries, keys and width of a head, may be repeated [default: a list that suits the device].
     #[arg(long, value_parser = parse_shape)]
     shape: Vec<Shape>,
@@ -33,13 +35,6 @@ pub(super) struct Args {
     /// Answer in JSON, a line a shape.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Numbers {
-    F32,
-    Bf16,
-    F16,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -111,13 +106,7 @@ struct Line {
 /// See [`Args`].
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let device = gpu::device(&args.device)?;
-    let dtype = match args.dtype {
-        Some(Numbers::F32) => DType::F32,
-        Some(_) if device.is_cpu() => anyhow::bail!("the CPU computes in f32"),
-        Some(Numbers::Bf16) => DType::BF16,
-        Some(Numbers::F16) => DType::F16,
-        None => gpu::native_dtype(&device),
-    };
+    let dtype = gpu::dtype_on(&device, args.precision)?;
     let shapes = match (args.shape.is_empty(), device.is_cuda()) {
         (false, _) => args.shape.clone(),
         (true, true) => [&SMALL[..], &LARGE].concat(),

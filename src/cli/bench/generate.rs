@@ -8,13 +8,14 @@ use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
 use crate::cli::Outcome;
-use crate::cli::generate::{DECODE_BUDGET, Precision, parse_size};
 use crate::cli::lines::{say, say_json};
+use crate::cli::picture;
 use crate::gpu;
+use crate::job::task::making::{Partition, Precision};
+use crate::models::memory::BANDS;
 use crate::models::noise::Recipe;
 use crate::models::pipeline::{Decoder, Denoiser, Sampling, Sizes};
 use crate::models::text::Encoded;
-use crate::models::vae::Partition;
 use crate::models::weights::Weights;
 use crate::models::{schedule, sd3, vae};
 
@@ -24,7 +25,7 @@ use crate::models::{schedule, sd3, vae};
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Width and height in pixels.
-    #[arg(long, default_value = "1024x1024", value_parser = parse_size)]
+    #[arg(long, default_value = "1024x1024", value_parser = picture::size)]
     size: (u32, u32),
     /// Steps that are timed, after one that is not.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -39,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// What it computes in [default: f32 on the CPU, bf16 on CUDA].
-    #[arg(long)]
+    #[arg(long, value_parser = picture::precision())]
     dtype: Option<Precision>,
     /// Width of the transformer, a multiple of 64.
     #[arg(long, default_value_t = 1536)]
@@ -74,10 +75,7 @@ struct Report {
 /// See [`Args`].
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let device = gpu::device(&args.device)?;
-    let dtype = match args.dtype {
-        Some(precision) => precision.dtype(&device)?,
-        None => gpu::native_dtype(&device),
-    };
+    let dtype = gpu::dtype_on(&device, args.dtype)?;
     let transformer = sd3::Config {
         num_layers: args.layers,
         num_attention_heads: args.width / 64,
@@ -114,9 +112,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let ways = [("exact", Partition::Exact), ("legacy", Partition::Legacy), ("off", Partition::Off)];
     for (name, partition) in ways.into_iter().filter(|it| args.stride == 2 || it.1 != Partition::Legacy) {
         let (seconds, gib) = watch_memory(&device, || -> anyhow::Result<f64> {
-            decoder.decode(&latent, partition, DECODE_BUDGET)?;
+            decoder.decode(&latent, partition, BANDS)?;
             let begun = Instant::now();
-            decoder.decode(&latent, partition, DECODE_BUDGET)?;
+            decoder.decode(&latent, partition, BANDS)?;
             Ok(begun.elapsed().as_secs_f64())
         });
         match seconds {

@@ -43,6 +43,9 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Every precision.
+    pub const ALL: [Self; 2] = [Self::Bf16, Self::F32];
+
     /// The word that sweeps, tables and reports use.
     pub fn word(self) -> &'static str {
         match self {
@@ -66,6 +69,9 @@ pub enum Partition {
 }
 
 impl Partition {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Exact, Self::Legacy, Self::Off];
+
     /// The word that sweeps, tables and reports use.
     pub fn word(self) -> &'static str {
         match self {

@@ -12,22 +12,15 @@ use safetensors::{Dtype, View};
 use serde_json::json;
 
 use super::random::Tensor;
+use crate::job::task::making::Precision;
 
 /// The most bytes of tensors in a file, unless one tensor alone has more.
 const MOST_BYTES: u64 = 5_000_000_000;
 
-/// What weights are stored as.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Precision {
-    /// 4 bytes a number.
-    F32,
-    /// 2 bytes a number.
-    Bf16,
-}
-
+/// How weights are stored.
 impl Precision {
     /// torch's name of it.
-    pub fn name(self) -> &'static str {
+    pub(super) fn torch_name(self) -> &'static str {
         match self {
             Self::F32 => "float32",
             Self::Bf16 => "bfloat16",
@@ -41,7 +34,7 @@ impl Precision {
         }
     }
 
-    fn dtype(self) -> Dtype {
+    fn stored_as(self) -> Dtype {
         match self {
             Self::F32 => Dtype::F32,
             Self::Bf16 => Dtype::BF16,
@@ -151,7 +144,7 @@ struct Lazy<'a> {
 
 impl View for Lazy<'_> {
     fn dtype(&self) -> Dtype {
-        self.plan.precision.dtype()
+        self.plan.precision.stored_as()
     }
 
     fn shape(&self) -> &[usize] {

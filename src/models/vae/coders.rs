@@ -2,8 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
+use super::Config;
 use super::blocks::{Activated, Bands, Before, EPS, Middle, ResBlock, Stage, convolve, norm_convolve};
-use super::{Config, Partition};
+use crate::job::task::making::Partition;
 use crate::models::layers::{Conv2d, GroupNorm};
 use crate::models::weights::Weights;
 

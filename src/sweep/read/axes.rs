@@ -62,7 +62,11 @@ fn check_zip(block: &Block, axes: &[Drawn]) {
     check_distinct(block, "the zipped axes have", points);
 }
 
-fn check_distinct<K: Eq + std::hash::Hash>(block: &Block, axis: &str, points: impl Iterator<Item = (K, Range<usize>)>) {
+pub(super) fn check_distinct<K: Eq + std::hash::Hash>(
+    block: &Block,
+    axis: &str,
+    points: impl Iterator<Item = (K, Range<usize>)>,
+) {
     let mut seen: HashMap<K, Range<usize>> = HashMap::new();
     for (point, span) in points {
         if let Some(first) = seen.get(&point) {

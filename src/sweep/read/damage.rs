@@ -1,10 +1,8 @@
 //! Reads one `[[damage]]` block and checks its axes.
 
-use std::collections::HashMap;
-use std::ops::Range;
-
 use super::super::block::{Block, Placed};
 use super::super::{Axis, Damage, Expand, Kind, Of};
+use super::axes::check_distinct;
 use super::unknown_key;
 
 /// Every key that some kind of damage takes.
@@ -149,16 +147,4 @@ fn check_zip(block: &Block, draft: &Draft) {
         ((level.map(|it| it.value.to_bits()), bits(&draft.seed, idx), bits(&draft.crop, idx)), span)
     });
     check_distinct(block, "the zipped axes have", points);
-}
-
-fn check_distinct<K: Eq + std::hash::Hash>(block: &Block, axis: &str, points: impl Iterator<Item = (K, Range<usize>)>) {
-    let mut seen: HashMap<K, Range<usize>> = HashMap::new();
-    for (point, span) in points {
-        if let Some(first) = seen.get(&point) {
-            let places = vec![(span, "here".to_owned()), (first.clone(), "and here".to_owned())];
-            block.faults.at_all(places, format!("{axis} the same value twice"), None);
-        } else {
-            seen.insert(point, span);
-        }
-    }
 }

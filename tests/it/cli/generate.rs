@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Device;
 use jobctl::models::pipeline::latent_from_bytes;
 
-use crate::models::{PACKAGES, difference, golden, json, outputs, values};
+use crate::models::{PACKAGES, difference, golden, json, outputs, psnr, values};
 use crate::support::jobctl;
 
 #[test]
@@ -41,13 +41,6 @@ fn words_become_the_pictures_that_diffusers_makes() {
 
 fn pixels(path: &Path) -> Vec<u8> {
     jobctl::image::decode(&std::fs::read(path).unwrap(), 1 << 24).unwrap().pixels
-}
-
-fn psnr(ours: &[u8], theirs: &[f32]) -> f64 {
-    assert_eq!(ours.len(), theirs.len());
-    let square = |(a, b): (&u8, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
-    let mse = ours.iter().zip(theirs).map(square).sum::<f64>() / ours.len() as f64;
-    10.0 * (255.0 * 255.0 / mse).log10()
 }
 
 #[test]

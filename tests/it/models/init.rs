@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device};
-use jobctl::models::init::{self, Precision, Preset, Wanted};
+use jobctl::job::task::making::{Partition, Precision};
+use jobctl::models::init::{self, Preset, Wanted};
 use jobctl::models::inspect::{self, Inspection};
 use jobctl::models::noise::Recipe;
 use jobctl::models::package::Package;
 use jobctl::models::pipeline::{Decoder, Denoiser, Sampling};
 use jobctl::models::text::TextEncoders;
-use jobctl::models::vae::Partition;
 
 use super::{golden, values};
 

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use candle_core::{DType, Device, Tensor};
-use jobctl::models::init::{self, Precision, Preset, Wanted};
+use jobctl::job::task::making::{Partition, Precision};
+use jobctl::models::init::{self, Preset, Wanted};
 use jobctl::models::memory;
 use jobctl::models::noise::{Recipe, randn};
 use jobctl::models::package::Package;
 use jobctl::models::pipeline::{Decoder, Denoiser, Sampling};
 use jobctl::models::text::Encoded;
-use jobctl::models::vae::Partition;
 
 use super::golden;
 

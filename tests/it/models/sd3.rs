@@ -1,16 +1,16 @@
 //! The transformer and the whole of its sampling against diffusers'.
 
 use candle_core::{DType, Device, Tensor};
+use jobctl::job::task::making::Partition;
 use jobctl::models::noise::Recipe;
 use jobctl::models::package::Package;
 use jobctl::models::pipeline::{Decoder, Denoiser, Sampling};
 use jobctl::models::sd3::{Config, Sd3};
 use jobctl::models::text::Encoded;
-use jobctl::models::vae::Partition;
 use jobctl::models::weights::Weights;
 use serde_json::Value;
 
-use super::{PACKAGES, difference, golden, json, outputs, values};
+use super::{PACKAGES, difference, golden, json, outputs, psnr, values};
 
 fn encoded(key: &str, theirs: &std::collections::HashMap<String, Tensor>) -> Encoded {
     let part = |part: &str| theirs[&format!("prompt.{key}.{part}")].squeeze(0).unwrap();
@@ -86,13 +86,6 @@ fn latents_and_pictures_are_those_of_diffusers() {
             assert!(psnr >= 55.0, "{name} {idx}: {psnr} dB");
         }
     }
-}
-
-fn psnr(ours: &[u8], theirs: &[f32]) -> f64 {
-    assert_eq!(ours.len(), theirs.len());
-    let square = |(a, b): (&u8, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
-    let mse = ours.iter().zip(theirs).map(square).sum::<f64>() / ours.len() as f64;
-    10.0 * (255.0 * 255.0 / mse).log10()
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The autoencoder against diffusers'.
 
 use candle_core::{DType, Device, Tensor};
+use jobctl::job::task::making::Partition;
 use jobctl::models::package::Package;
-use jobctl::models::vae::{Config, Partition, Vae};
+use jobctl::models::vae::{Config, Vae};
 use jobctl::models::weights::Weights;
 
 use super::{PACKAGES, difference, golden, outputs};
