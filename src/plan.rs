@@ -7,10 +7,12 @@ mod trim;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::job::Hash;
+use crate::job::needs::Needs;
 use crate::job::task::Task;
 use crate::job::task::making::{FileFormat, Latent, Partition, Precision};
 use crate::sweep::OnFailure;
@@ -26,6 +28,8 @@ pub struct Plan {
     pub on_failure: OnFailure,
     /// Jobs of a higher priority are claimed first.
     pub priority: i16,
+    /// So many of its jobs may run at a time; none for as many as will.
+    pub max_running: Option<u32>,
     /// What is compared: the `[[images]]` blocks, then each point of the `[[damage]]`, `[[generate]]` and
     /// `[[reconstruct]]` blocks.
     pub sources: Vec<Source>,
@@ -146,6 +150,8 @@ pub struct Job {
     pub affinity: Option<Hash>,
     /// Size of the picture, 10^6 pixels; 0 where unknown.
     pub megapixels: f32,
+    /// What it asks of a slot.
+    pub needs: Arc<Needs>,
 }
 
 /// One job waits for another.

@@ -4,11 +4,15 @@ pub mod bulk;
 pub mod claim;
 pub mod control;
 pub mod devices;
+pub mod lanes;
+pub mod limit;
 pub mod look;
+pub mod order;
 pub mod rescue;
 pub mod settle;
 pub mod submit;
 pub mod wake;
+pub mod why;
 
 use sqlx::{Postgres, Transaction};
 

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod child;
 pub mod devices;
+pub mod gpus;
 mod inputs;
 pub mod machine;
 pub mod pipe;

@@ -193,6 +193,9 @@ pub enum Task {
 }
 
 impl Task {
+    /// Every kind's name.
+    pub const KINDS: &[&str] = &["encode", "denoise", "decode", "reconstruct", "evaluate", "pool"];
+
     /// The kind's name in tables and on the command line.
     pub fn kind(&self) -> &'static str {
         match self {

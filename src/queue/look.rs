@@ -150,8 +150,7 @@ pub async fn jobs(pool: &PgPool, filter: &Filter) -> anyhow::Result<Vec<Job>> {
                 when every_job.state = 'held' then 'its sweep to be resumed'
                 when every_job.state = 'ready' and every_job.run_at > now()
                     then 'its next try in ' || ceil(extract(epoch from every_job.run_at - now())) || ' s'
-                when every_job.state = 'ready' and every_job.lane = 1 then 'a free slot with CUDA'
-                when every_job.state = 'ready' then 'a free slot'
+                when every_job.state = 'ready' then (select words from lane where lane.id = every_job.lane)
             end as waits_for
         from every_job
         left join lateral (
@@ -341,6 +340,8 @@ pub async fn has_ended(pool: &PgPool, id: JobId) -> anyhow::Result<bool> {
 /// A worker that is alive or was not long ago.
 #[derive(Debug, Serialize)]
 pub struct Worker {
+    /// Its id, unique per start.
+    pub id: String,
     /// Where it runs.
     pub host: String,
     /// Its process there.
@@ -351,6 +352,8 @@ pub struct Worker {
     pub n_slots: i32,
     /// Whether it takes jobs that need CUDA.
     pub has_cuda: bool,
+    /// Its labels.
+    pub labels: Vec<String>,
     /// How many it runs now.
     pub n_running: i64,
     /// Seconds since it last said that it lives.
@@ -364,7 +367,7 @@ pub struct Worker {
 pub async fn workers(pool: &PgPool) -> anyhow::Result<Vec<Worker>> {
     sqlx::query_as!(
         Worker,
-        "select host, pid, machine, n_slots, has_cuda,
+        "select id::text as \"id!\", host, pid, machine, n_slots, has_cuda, labels,
             (select count(*) from job where job.worker_id = worker.id and job.state = 'running') as \"n_running!\",
             extract(epoch from now() - beat_at)::float8 as \"silent_s!\"
         from worker
