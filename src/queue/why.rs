@@ -178,10 +178,13 @@ async fn slots(database: impl PgExecutor<'_>, stale: Duration) -> anyhow::Result
 
 /// The slot that lacks least, in words; none if one lacks nothing.
 fn nearest(needs: &Needs, slots: &[(String, Offer)]) -> Option<String> {
-    let nearest = slots.iter().map(|(name, offer)| (needs.lacks(offer), name)).min_by_key(|it| it.0.len())?;
+    let lacking = slots.iter().map(|(name, offer)| (needs.lacks(offer), name, offer));
+    // GPUs cannot be added to a machine; of those that have enough, the largest comes nearest.
+    let far = |offer: &Offer| (offer.n_gpus < needs.n_gpus, std::cmp::Reverse(offer.gpu_memory_gib));
+    let nearest = lacking.min_by_key(|it| (!it.0.is_empty(), far(it.2).0, it.0.len(), far(it.2).1))?;
     match nearest {
-        (lacks, _) if lacks.is_empty() => None,
-        (lacks, name) => Some(format!("; the nearest, {name}, {}", lacks.join(" and "))),
+        (lacks, ..) if lacks.is_empty() => None,
+        (lacks, name, _) => Some(format!("; the nearest, {name}, {}", lacks.join(" and "))),
     }
 }
 

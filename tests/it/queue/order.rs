@@ -221,3 +221,32 @@ async fn what_was_tried_goes_first_when_it_is_due_and_a_higher_priority_before_i
         db.work_on(worker, label, How::Finish).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_and_priorities_are_changed_on_the_command_line() {
+    let db = Database::new().await;
+    let worker = db.worker().await;
+    db.submit(&plan("first", 4)).await;
+    db.submit(&plan("second", 4)).await;
+    db.jobctl(["priority", "second", "-2"], 0);
+    assert_eq!(db.number("select count(*) from job where priority = -2").await, 4);
+    db.jobctl(["limit", "first", "1"], 0);
+    db.jobctl(["limit", "--kind", "evaluate", "2"], 0);
+    assert_eq!(work(&db, worker, 1).await, ["first"]);
+    for name in ["first 1", "second 0"] {
+        assert_eq!(db.claim(worker).await.unwrap().id, db.job(name).await);
+    }
+    assert!(db.claim(worker).await.is_none());
+    let limits = db.jobctl(["limit", "--json"], 0).json();
+    assert_eq!(
+        (&limits[0]["kind"], &limits[0]["n_running"], &limits[0]["max_running"]),
+        (&"evaluate".into(), &2.into(), &2.into())
+    );
+    assert_eq!((&limits[1]["n_running"], &limits[1]["max_running"]), (&1.into(), &1.into()));
+    assert!(db.jobctl(["limit"], 0).out.contains("kind evaluate"));
+    db.jobctl(["limit", "--kind", "evaluate", "none"], 0);
+    assert_eq!(db.claim(worker).await.unwrap().id, db.job("second 1").await);
+    assert!(db.jobctl(["limit", "--kind", "evaulate", "2"], 2).err.contains("kinds are"));
+    assert!(db.jobctl(["limit", "first", "0"], 2).err.contains("pause"));
+    assert!(db.jobctl(["limit", "first"], 2).err.contains("limit SWEEP N"));
+}

@@ -104,7 +104,7 @@ async fn what_nobody_has_is_named_with_the_nearest_worker() {
         words.starts_with("for a GPU with 141 GiB of a worker labelled `lab`, which no live worker has"),
         "{words}"
     );
-    assert!(words.ends_with("the nearest, host cuda:0, has 40 GiB"), "{words}");
+    assert!(words.ends_with("the nearest, host cuda:1, has 80 GiB"), "{words}");
     let said = waits(&db.pool, None, STALE).await.unwrap();
     assert_eq!((said[0].why, said[0].n_jobs), (Why::Unmatched, 2));
     // The same on the command line.
