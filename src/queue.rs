@@ -4,6 +4,7 @@ pub mod bulk;
 pub mod claim;
 pub mod control;
 pub mod devices;
+mod locks;
 pub mod look;
 pub mod rescue;
 pub mod settle;
