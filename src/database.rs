@@ -1,6 +1,7 @@
 //! Opens Postgres, the team's or a private one, and brings its tables up to date.
 
 pub mod private;
+pub mod throwaway;
 
 use std::time::Duration;
 

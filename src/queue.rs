@@ -1,9 +1,11 @@
 //! The queue: the only writer of jobs. Every function leaves the tables consistent or unchanged.
 
+pub mod batch;
 pub mod bulk;
 pub mod claim;
 pub mod control;
 pub mod devices;
+pub mod load;
 pub mod look;
 pub mod rescue;
 pub mod settle;

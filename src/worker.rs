@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod child;
+pub mod desk;
 pub mod devices;
 mod inputs;
 pub mod machine;

@@ -187,7 +187,7 @@ async fn move_to_history(tx: &mut Tx<'_>, jobs: &[i64], state: State, error: Opt
 }
 
 /// Takes ended parents off their children's counts. Returns the children that cannot run any more.
-async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> anyhow::Result<Vec<i64>> {
+pub(super) async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> anyhow::Result<Vec<i64>> {
     // Children are locked in the order of their ids before anything changes: two parents that end
     // at the same time would otherwise wait for each other.
     let children = sqlx::query!(
