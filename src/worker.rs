@@ -3,11 +3,16 @@
 pub mod agent;
 pub mod child;
 pub mod desk;
+pub mod death;
 pub mod devices;
+mod family;
 mod inputs;
+mod log;
 pub mod machine;
+mod notes;
 pub mod pipe;
 mod results;
 mod scratch;
 pub mod slot;
 mod turn;
+mod wish;
