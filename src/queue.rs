@@ -5,6 +5,7 @@ pub mod bulk;
 pub mod claim;
 pub mod control;
 pub mod devices;
+pub mod fence;
 pub mod load;
 pub mod look;
 pub mod rescue;

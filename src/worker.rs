@@ -2,8 +2,8 @@
 
 pub mod agent;
 pub mod child;
-pub mod desk;
 pub mod death;
+pub mod desk;
 pub mod devices;
 mod family;
 mod inputs;
@@ -14,5 +14,7 @@ pub mod pipe;
 mod results;
 mod scratch;
 pub mod slot;
+mod strays;
 mod turn;
 mod wish;
+mod within;

@@ -31,6 +31,7 @@ pub async fn claim_many(
         let job = Claimed {
             id: JobId(row.id),
             lease: Lease(row.lease),
+            number: u32::try_from(row.n_attempts).unwrap_or_default(),
             task: serde_json::from_str(&row.task).with_context(|| format!("understand the task of job {}", row.id))?,
             affinity: row.affinity,
             limit: Duration::from_secs(u64::try_from(row.limit_s).unwrap_or_default()),

@@ -34,5 +34,5 @@ tried as (
     select lease, id, n_attempts, $2, slot
     from claimed
 )
-select id, lease as "lease!", slot as "slot!", task, affinity, limit_s
+select id, lease as "lease!", slot as "slot!", task, affinity, limit_s, n_attempts
 from claimed

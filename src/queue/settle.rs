@@ -172,10 +172,11 @@ async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries>
         Tries,
         "select n_attempts, max_attempts, n_oom, cancel_requested_at is not null as \"cancelled!\"
         from job
-        where id = $1 and lease = $2 and state = 'running'
+        where id = $1 and (lease = $2 or $3) and state = 'running'
         for update",
         job.0,
-        lease.0
+        lease.0,
+        super::fence::is_down()
     )
     .fetch_optional(&mut **tx)
     .await
