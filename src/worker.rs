@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod child;
 pub mod death;
+pub mod desk;
 pub mod devices;
 mod family;
 mod inputs;
@@ -13,5 +14,7 @@ pub mod pipe;
 mod results;
 mod scratch;
 pub mod slot;
+mod strays;
 mod turn;
 mod wish;
+mod within;

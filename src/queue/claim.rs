@@ -97,10 +97,17 @@ pub async fn claim(
 /// What a worker learns from a beat.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    /// The leases that it still holds.
-    pub held: Vec<Lease>,
+    /// The jobs that it still has, with their leases.
+    pub held: Vec<(JobId, Lease)>,
     /// Those of them whose jobs should end now.
     pub cancelled: Vec<Lease>,
+}
+
+impl Pulse {
+    /// Whether the worker still holds it.
+    pub fn holds(&self, lease: Lease) -> bool {
+        self.held.iter().any(|it| it.1 == lease)
+    }
 }
 
 /// Says that a worker lives; none when it was given up, and its jobs are others' now.
@@ -119,7 +126,7 @@ pub async fn beat(pool: &PgPool, worker: Uuid) -> anyhow::Result<Option<Pulse>> 
         return Ok(None);
     }
     let rows = sqlx::query!(
-        "select lease as \"lease!\", cancel_requested_at is not null as \"cancelled!\"
+        "select id, lease as \"lease!\", cancel_requested_at is not null as \"cancelled!\"
         from job
         where worker_id = $1 and state = 'running'",
         worker
@@ -129,7 +136,7 @@ pub async fn beat(pool: &PgPool, worker: Uuid) -> anyhow::Result<Option<Pulse>> 
     .context("look at the leases held")?;
     let mut pulse = Pulse::default();
     for row in rows {
-        pulse.held.push(Lease(row.lease));
+        pulse.held.push((JobId(row.id), Lease(row.lease)));
         if row.cancelled {
             pulse.cancelled.push(Lease(row.lease));
         }

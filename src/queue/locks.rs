@@ -20,8 +20,7 @@ pub(super) enum Reach {
 /// Locks a job and what its end may reach.
 pub(super) async fn lock(tx: &mut Tx<'_>, job: JobId, reach: Reach) -> anyhow::Result<()> {
     match reach {
-        Reach::Children => lock_children(tx, job).await,
-        Reach::Dependants => lock_dependants(tx, &[job.0]).await,
+        Reach::Children | Reach::Dependants => lock_dependants(tx, &[job.0]).await,
         Reach::Sweeps => {
             let sweeps = lock_stopping_sweeps(tx, job).await?;
             let mut jobs = vec![job.0];
@@ -35,23 +34,6 @@ pub(super) async fn lock(tx: &mut Tx<'_>, job: JobId, reach: Reach) -> anyhow::R
             lock_dependants(tx, &jobs).await
         }
     }
-}
-
-/// Locks a job and those that wait for it.
-async fn lock_children(tx: &mut Tx<'_>, job: JobId) -> anyhow::Result<()> {
-    // An array, not a sub-select beside an `or`, so that the planner uses the index.
-    sqlx::query!(
-        "select id
-        from job
-        where id = any(array(select child from job_edge where parent = $1) || $1::bigint)
-        order by id
-        for update",
-        job.0
-    )
-    .fetch_all(&mut **tx)
-    .await
-    .context("lock the job and its dependants")?;
-    Ok(())
 }
 
 /// Locks jobs and all that depends on them, however far.

@@ -1,6 +1,6 @@
 //! The agent: registers, beats, rescues, claims for its slots, and drains when it is told to stop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,11 +16,13 @@ use super::child::Child;
 use super::devices::SlotDevice;
 use super::machine;
 use super::scratch::Scratch;
+use super::strays::Strays;
 use super::turn::{self, Bench};
 use super::wish::{Stop, Wish};
+use super::within::within;
 use crate::config::Times;
 use crate::job::Lease;
-use crate::queue::claim::{self, Introduction, beat, claim, register};
+use crate::queue::claim::{self, Introduction, Pulse, beat, claim, register};
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -64,7 +66,7 @@ struct Agent {
 pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
     let id = introduce(&pool, &options.slots).await?;
     let scratch = Scratch::new(&artifacts.scratch());
-    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace });
+    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace, patience: options.times.stale });
     let agent = Arc::new(Agent {
         bench,
         options,
@@ -136,7 +138,8 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
         };
         bell.mark_unchanged();
         let worker = *lock(&agent.id);
-        let claimed = claim_any(&agent.bench.pool, worker, &slot, device, loaded).await;
+        let claimed =
+            within(agent.options.times.stale, claim_any(&agent.bench.pool, worker, &slot, device, loaded)).await;
         child = match claimed {
             Ok(Some(job)) => {
                 loaded = job.affinity.or(loaded);
@@ -225,6 +228,7 @@ async fn heartbeat(agent: Arc<Agent>) {
     let times = agent.options.times;
     let pool = &agent.bench.pool;
     let mut bell = agent.bells.end.subscribe();
+    let mut strays = Strays::default();
     loop {
         bell.mark_unchanged();
         let id = *lock(&agent.id);
@@ -233,12 +237,13 @@ async fn heartbeat(agent: Arc<Agent>) {
         match timeout(times.stale, beat(pool, id)).await {
             Ok(Ok(Some(pulse))) => {
                 agent.want(|lease| pulse.cancelled.contains(&lease), |it| it.cancel = true);
-                agent.want(|lease| known.contains(&lease) && !pulse.held.contains(&lease), |it| it.abandon = true);
+                agent.want(|lease| known.contains(&lease) && !pulse.holds(lease), |it| it.abandon = true);
+                give_back_strays(&agent, &mut strays, &pulse).await;
             }
             Ok(Ok(None)) => {
                 tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
                 agent.want(|lease| known.contains(&lease), |it| it.abandon = true);
-                match introduce(pool, &agent.options.slots).await {
+                match within(times.stale, introduce(pool, &agent.options.slots)).await {
                     Ok(id) => *lock(&agent.id) = id,
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }
@@ -315,6 +320,24 @@ async fn watch_for_end(agent: Arc<Agent>) {
             Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot see whether anything is left"),
         }
         sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Gives back jobs that Postgres has given this worker without the answer ever coming here: nobody would run them.
+async fn give_back_strays(agent: &Agent, strays: &mut Strays, pulse: &Pulse) {
+    let running: HashSet<Lease> = lock(&agent.running).keys().copied().collect();
+    // No claim waits for its answer for longer than that.
+    let patience = agent.options.times.stale + agent.options.times.beat;
+    for (job, lease) in strays.among(&pulse.held, &running, Instant::now(), patience) {
+        let given_back = within(agent.options.times.stale, async {
+            let mut tx = agent.bench.pool.begin().await?;
+            settle::release(&mut tx, job, lease).await?;
+            Ok(tx.commit().await?)
+        });
+        match given_back.await {
+            Ok(()) => tracing::warn!(job = job.0, lease = lease.0, "a claim's answer was lost; the job is given back"),
+            Err(error) => tracing::warn!(job = job.0, error = format!("{error:#}"), "cannot give a job back yet"),
+        }
     }
 }
 
