@@ -1,6 +1,7 @@
 //! Plans of jobs that do nothing, and how long enqueueing them takes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -21,12 +22,22 @@ const SWEEP: u32 = 100_000;
 pub(super) fn plan(name: &str, seeds: impl IntoIterator<Item = u64>) -> Plan {
     let job = |seed| {
         let task = Task::Rehearse(Rehearse { seed, steps: 1, ..Rehearse::default() });
-        Job { key: task.key(), task, subject: None, reference: None, affinity: None, megapixels: 0.0 }
+        Job {
+            key: task.key(),
+            task,
+            subject: None,
+            reference: None,
+            affinity: None,
+            megapixels: 0.0,
+            needs: Arc::default(),
+        }
     };
     Plan {
         name: name.to_owned(),
         on_failure: OnFailure::Continue,
         priority: 0,
+        max_running: None,
+        limits: BTreeMap::new(),
         sources: Vec::new(),
         cells: Vec::new(),
         jobs: seeds.into_iter().map(job).collect(),
