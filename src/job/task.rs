@@ -200,9 +200,6 @@ impl Task {
     /// The names of all kinds.
     pub const KINDS: [&'static str; 7] = ["encode", "denoise", "decode", "reconstruct", "evaluate", "pool", "rehearse"];
 
-    /// Every kind's name.
-    pub const KINDS: &[&str] = &["encode", "denoise", "decode", "reconstruct", "evaluate", "pool"];
-
     /// The kind's name in tables and on the command line.
     pub fn kind(&self) -> &'static str {
         match self {
