@@ -3,11 +3,13 @@
 mod build;
 mod expand;
 mod making;
+mod rehearse;
 mod trim;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,8 @@ pub struct Plan {
     pub priority: i16,
     /// So many of its jobs may run at a time; none for as many as will.
     pub max_running: Option<u32>,
+    /// How long one attempt may take, by kind, where the sweep says so.
+    pub limits: BTreeMap<String, Duration>,
     /// What is compared: the `[[images]]` blocks, then each point of the `[[damage]]`, `[[generate]]` and
     /// `[[reconstruct]]` blocks.
     pub sources: Vec<Source>,
@@ -195,6 +199,11 @@ impl Plan {
             hasher.update(&job.key.0);
         }
         Hash(*hasher.finalize().as_bytes())
+    }
+
+    /// How long one attempt of a task may take.
+    pub fn limit(&self, task: &Task) -> Duration {
+        self.limits.get(task.kind()).copied().unwrap_or_else(|| task.limit())
     }
 
     /// How many jobs of each kind it has.

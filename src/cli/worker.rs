@@ -41,6 +41,10 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
             return Ok(Outcome::Misused);
         }
     };
+    #[cfg(debug_assertions)]
+    if config.no_fences {
+        crate::queue::fence::take_down();
+    }
     let pool = database::open(config, n_connections(slots.len())).await?;
     let until = if args.until_idle { Until::Idle } else { Until::Told };
     let options = Options { slots, times: config.times, until, labels: args.labels.clone() };

@@ -184,5 +184,6 @@ tried as (
     from claimed
 )
 select chosen.lane as "lane!", claimed.id as "id?", claimed.lease as "lease?", claimed.task as "task?",
-    claimed.affinity as "affinity?", claimed.limit_s as "limit_s?"
+    claimed.affinity as "affinity?", claimed.limit_s as "limit_s?",
+    claimed.n_attempts as "n_attempts?"
 from chosen left join claimed on true

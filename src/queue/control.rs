@@ -6,8 +6,10 @@ use anyhow::{Context, ensure};
 
 use super::Tx;
 use super::lanes::open_for;
+use super::locks::{lock_dependants, lock_family};
 use super::order::reorder;
 use super::settle::end;
+use super::submit;
 use super::wake::{Call, notify};
 use crate::job::State;
 
@@ -61,6 +63,7 @@ pub(super) async fn jobs_of(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i
 /// # Errors
 /// Postgres is out of reach.
 pub async fn cancel_jobs(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<Cancelled> {
+    lock_dependants(tx, jobs).await?;
     let rows = sqlx::query!(
         "select id, state = 'running' as \"running!\" from job where id = any($1) order by id for update",
         jobs
@@ -88,6 +91,7 @@ pub async fn cancel_jobs(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<Cancel
 /// # Errors
 /// One of them needs a job that has ended without a result and is not among them; or Postgres is out of reach.
 pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
+    lock_family(tx, jobs).await?;
     let mut reviving: BTreeSet<i64> =
         sqlx::query_scalar!("select id from job_history where id = any($1) and state <> 'done'", jobs)
             .fetch_all(&mut **tx)
@@ -191,9 +195,10 @@ pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
 /// # Errors
 /// As [`retry`].
 pub async fn redo(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
+    lock_family(tx, jobs).await?;
     let again = sqlx::query_scalar!(
         "update job_history set state = 'failed', error = 'somebody asked for it again'
-        where id = any($1) and state = 'done' and kind in ('encode', 'denoise', 'decode', 'reconstruct')
+        where id = any($1) and state = 'done' and kind in ('encode', 'denoise', 'decode', 'reconstruct', 'rehearse')
         returning id",
         jobs
     )
@@ -235,6 +240,8 @@ pub async fn retryable(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i64>> 
 /// # Errors
 /// Postgres is out of reach.
 pub async fn revive_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<usize> {
+    // Before the sweep's row, as enqueueing does.
+    submit::lock(tx).await?;
     let was_cancelled =
         sqlx::query!("update sweep set cancelled_at = null where id = $1 and cancelled_at is not null", sweep)
             .execute(&mut **tx)

@@ -194,6 +194,10 @@ pub struct Attempt {
     pub seconds: f64,
     /// How it ended.
     pub outcome: Option<String>,
+    /// Why it did not end well: a word.
+    pub cause: Option<String>,
+    /// The step after which it went on from a checkpoint.
+    pub resumed_after: Option<i64>,
     /// What went wrong.
     pub error: Option<String>,
 }
@@ -243,7 +247,7 @@ pub async fn show(pool: &PgPool, id: JobId) -> anyhow::Result<Whole> {
     let attempts = sqlx::query_as!(
         Attempt,
         "select lease, number, worker.host, slot, attempt.started_at,
-            extract(epoch from coalesce(ended_at, now()) - attempt.started_at)::float8 as \"seconds!\", outcome, error
+            extract(epoch from coalesce(ended_at, now()) - attempt.started_at)::float8 as \"seconds!\", outcome, cause, resumed_after, error
         from attempt join worker on worker.id = attempt.worker_id
         where job_id = $1
         order by lease",

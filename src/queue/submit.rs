@@ -10,7 +10,7 @@ use super::control::{hold, revive_sweep};
 use super::lanes::{self, Gates, regate};
 use super::settle::end;
 use super::wake::{Call, notify};
-use super::{Tx, limit, order};
+use super::{Tx, deadlines, limit, order};
 use crate::job::needs::Needs;
 use crate::job::task::MetricId;
 use crate::job::{Hash, State};
@@ -72,6 +72,7 @@ pub async fn resubmit(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Resul
     .await
     .context("look at the sweep")?;
     ask_anew(tx, plan).await?;
+    deadlines::set(tx, sweep, &plan.limits).await?;
     if was.priority != plan.priority {
         order::set_priority(tx, sweep, plan.priority).await?;
     }
@@ -168,6 +169,9 @@ pub async fn submit(
     copy_membership(tx, sweep, &ids.of).await?;
     block_live_children(tx, &blockers.n_of_live).await?;
     let n_revived = share(tx, plan, &ids.known).await?;
+    if !ids.known.is_empty() {
+        deadlines::set(tx, sweep, &plan.limits).await?;
+    }
     skip_orphans(tx, sweep).await?;
     notify(tx, Call::Ready).await?;
     Ok(Submitted { sweep, new, is_new: ids.is_new, n_revived })
@@ -345,7 +349,7 @@ async fn copy_jobs(
             row.int2(plan.priority)?;
             row.text(if n > 0 { "waiting" } else { "ready" })?;
             row.int4(n)?;
-            row.int4(i32::try_from(job.task.limit().as_secs()).unwrap_or(i32::MAX))?;
+            row.int4(i32::try_from(plan.limit(&job.task).as_secs()).unwrap_or(i32::MAX))?;
             row.maybe(job.subject.as_ref(), Row::hash)?;
             row.maybe(job.affinity.map(|it| it.first_8_bytes()), Row::int8)?;
             row.float4(job.megapixels)?;

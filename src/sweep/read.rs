@@ -2,8 +2,10 @@
 
 mod axes;
 mod damage;
+mod limits;
 mod making;
 mod names;
+mod rehearse;
 mod resources;
 
 use std::collections::BTreeMap;
@@ -25,10 +27,12 @@ const TOP: &[&str] = &[
     "priority",
     "max_running",
     "resources",
+    "limits",
     "images",
     "damage",
     "generate",
     "reconstruct",
+    "rehearse",
     "evaluate",
 ];
 const N_TOP: usize = 4;
@@ -63,12 +67,15 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let max_running = block.integer("max_running", 1..=i32::MAX.into()).map(|it| it as u32);
     let around = resources::wants(&block, "[resources]", &Wants::default());
 
+    let limits = limits::limits(&block);
+
     let image_blocks = blocks(&block, "images", "[[images]]");
     let damage_blocks = blocks(&block, "damage", "[[damage]]");
     let drafts: Vec<damage::Draft> = damage_blocks.iter().map(damage::read).collect();
     let generate_blocks = blocks(&block, "generate", "[[generate]]");
     let reconstruct_blocks = blocks(&block, "reconstruct", "[[reconstruct]]");
-    let names = Names::new(&image_blocks, &drafts, &[&generate_blocks, &reconstruct_blocks], faults);
+    let rehearse_blocks = blocks(&block, "rehearse", "[[rehearse]]");
+    let names = Names::new(&image_blocks, &drafts, &[&generate_blocks, &reconstruct_blocks, &rehearse_blocks], faults);
     let images: Vec<Images> = image_blocks.iter().map(images).collect();
     let of = names.resolve(&drafts, faults);
     let damage: Vec<Damage> = drafts.into_iter().zip(of).map(|(draft, of)| draft.finish(of)).collect();
@@ -76,8 +83,10 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let generate: Vec<_> = generate_blocks.iter().map(|it| making::generate(it, &around)).collect();
     let reconstruct: Vec<_> = reconstruct_blocks.iter().map(|it| making::reconstruct(it, &names, &around)).collect();
 
+    let rehearse: Vec<_> = rehearse_blocks.iter().map(|it| rehearse::rehearse(it, &around)).collect();
+
     let is_absent = |key: &str| block.get(key).is_none() && !block.has_misspelt(key);
-    if is_absent("images") && is_absent("generate") {
+    if rehearse.is_empty() && is_absent("images") && is_absent("generate") {
         let help = "add `[[images]]` with a `name` and the `path` of a folder, or `[[generate]]`".to_owned();
         faults.at(&(end..end), "the sweep is empty: it has neither [[images]] nor [[generate]]", help);
     }
@@ -95,6 +104,8 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
             None
         }
         None if block.has_misspelt("evaluate") => None,
+        // Rehearsals make nothing to evaluate.
+        None if !rehearse.is_empty() && images.is_empty() && generate.is_empty() => None,
         None => {
             let help = "add `[evaluate]` with `metrics = [\"NAME\"]`".to_owned();
             faults.at(&(end..end), "the sweep is empty: it has no [evaluate]", help);
@@ -108,7 +119,7 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
         needs: Arc::default(),
     });
     let name = name.unwrap_or_default().value;
-    Sweep { name, on_failure, priority, max_running, images, damage, generate, reconstruct, evaluate }
+    Sweep { name, on_failure, priority, max_running, limits, images, damage, generate, reconstruct, rehearse, evaluate }
 }
 
 /// The name becomes a part of ids, which stand in file names and command lines.
@@ -231,6 +242,7 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
         ("[[generate]]", making::GENERATE),
         ("[[reconstruct]]", making::RECONSTRUCT),
         ("[evaluate]", EVALUATE),
+        ("[[rehearse]]", rehearse::KEYS),
     ];
     let home = homes.iter().find(|it| it.1.contains(&key)).map(|it| format!("`{key}` belongs to {}", it.0));
     let help = home.or_else(|| meant(key, keys.iter().copied()));

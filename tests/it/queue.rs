@@ -4,6 +4,7 @@ mod claims;
 mod control;
 mod edges;
 mod fencing;
+mod histories;
 mod limits;
 mod needs;
 mod order;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jobctl::job::needs::Offer;
+use jobctl::job::outcome::Cause;
 use jobctl::job::task::{Evaluate, MetricId, Picture, Task};
 use jobctl::job::{Hash, JobId};
 use jobctl::plan::{Cell, Edge, EdgeKind, Job, Plan, Source};
@@ -49,6 +50,7 @@ pub fn graph(name: &str, labels: &[&str], edges: &[(usize, usize, EdgeKind)]) ->
         on_failure: OnFailure::Continue,
         priority: 0,
         max_running: None,
+        limits: BTreeMap::new(),
         sources: vec![Source { name: "photos".to_owned(), model: None, rung: None, making: None, set: None }],
         cells: labels.iter().enumerate().map(cell).collect(),
         jobs: labels.iter().map(job).collect(),
@@ -125,7 +127,7 @@ impl Database {
         match how {
             How::Finish => settle::finish(&mut tx, job.id, job.lease).await?,
             How::Fail => settle::fail(&mut tx, job.id, job.lease, "no picture").await?,
-            How::Retry => settle::retry_later(&mut tx, job.id, job.lease, "disk").await.map(drop)?,
+            How::Retry => settle::retry_later(&mut tx, job.id, job.lease, Cause::Machine, "disk").await.map(drop)?,
             How::Release => settle::release(&mut tx, job.id, job.lease).await?,
         }
         tx.commit().await?;
