@@ -5,6 +5,7 @@ pub mod claim;
 pub mod control;
 pub mod devices;
 pub mod look;
+pub mod remake;
 pub mod rescue;
 pub mod settle;
 pub mod submit;

@@ -6,3 +6,4 @@ pub mod findings;
 pub mod made;
 pub mod read;
 pub mod record;
+pub mod upload;

@@ -18,9 +18,11 @@ use crate::job::State;
 use crate::job::task::{Evaluate, MetricId, Pool, Task};
 use crate::plan::{Plan, plan};
 use crate::queue::{devices, look, submit};
+use crate::store::artifact::Artifacts;
 use crate::store::files::FileHashes;
 use crate::store::made::save_parts;
 use crate::store::record::{KnownScores, record_plan};
+use crate::store::upload;
 use crate::sweep::Sweep;
 use crate::sweep::inventory::{Inventory, Progress, scan};
 use crate::sweep::packages::Resources;
@@ -42,6 +44,13 @@ pub struct Args {
     /// Enqueue even very many cells without asking.
     #[arg(long, short)]
     pub yes: bool,
+    /// Put the sweep's pictures into the store, for workers that do not see this machine's disks. This is the default
+    /// where the store is a bucket.
+    #[arg(long, overrides_with = "no_upload")]
+    pub upload: bool,
+    /// Leave the sweep's pictures where they are: every worker sees them under the same paths.
+    #[arg(long)]
+    pub no_upload: bool,
     /// Answer in JSON.
     #[arg(long)]
     pub json: bool,
@@ -91,7 +100,10 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let Some(sweep) = load(&args.sweep)? else { return Ok(Outcome::Misused) };
     let pool = database::open(config, 4).await?;
     let confirm = if args.dry_run || args.yes { Confirm::Assume } else { Confirm::Ask };
-    let ask = Ask { confirm, needs_cuda_within: None, dry_run: args.dry_run };
+    let artifacts = Artifacts::open(&config.store)?;
+    let upload = (args.upload || artifacts.is_remote()) && !args.no_upload;
+    let upload = upload.then_some(&artifacts);
+    let ask = Ask { confirm, needs_cuda_within: None, dry_run: args.dry_run, upload };
     let Some(summary) = enqueue(&pool, sweep, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, args.dry_run, args.json)?;
     Ok(Outcome::Done)
@@ -99,7 +111,8 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
 
 /// See [`PlanArgs`].
 pub(super) async fn plan_only(args: &PlanArgs, config: &Config) -> anyhow::Result<Outcome> {
-    let args = Args { sweep: args.sweep.clone(), dry_run: true, yes: true, json: args.json };
+    let sweep = args.sweep.clone();
+    let args = Args { sweep, dry_run: true, yes: true, upload: false, no_upload: true, json: args.json };
     run(&args, config).await
 }
 
@@ -142,13 +155,15 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
 
 /// How a sweep is to be enqueued.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask {
+pub struct Ask<'a> {
     /// What to do about very many cells.
     pub confirm: Confirm,
     /// Refuse jobs that need CUDA unless a worker has it that has beaten within this time; none takes them.
     pub needs_cuda_within: Option<Duration>,
     /// Change nothing.
     pub dry_run: bool,
+    /// The store that the sweep's pictures are put into, if they are to be.
+    pub upload: Option<&'a Artifacts>,
 }
 
 /// What to do about very many cells.
@@ -165,7 +180,7 @@ pub enum Confirm {
 ///
 /// # Errors
 /// Its folders or the database are out of reach; nothing is enqueued then.
-pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result<Option<Summary>> {
+pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Result<Option<Summary>> {
     let mut hashes = FileHashes::load(pool).await?;
     let Loaded { sweep, text, base, resources } = loaded;
     let inventory = take_inventory(&sweep, &base, resources, &mut hashes)?;
@@ -176,6 +191,18 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result
     let key = plan.key();
     let all = plan.counts();
 
+    if let (Some(artifacts), false) = (ask.upload, ask.dry_run) {
+        let bar = ProgressBar::new(0).with_style(
+            ProgressStyle::with_template("storing pictures {bar:40} {pos}/{len} {eta}").expect("the template is right"),
+        );
+        let show = |n_done: usize, n: usize| {
+            bar.set_length(n as u64);
+            bar.set_position(n_done as u64);
+        };
+        let uploaded = upload::upload(pool, artifacts, &inventory, &show).await;
+        bar.finish_and_clear();
+        uploaded.context("put the pictures into the store; nothing was enqueued")?;
+    }
     let mut tx = pool.begin().await.context("begin a transaction")?;
     submit::lock(&mut tx).await?;
     let mut summary = Summary {

@@ -72,6 +72,9 @@ struct Agent {
 /// Postgres is out of reach at the start.
 pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
     let id = introduce(&pool, &options.slots).await?;
+    if let Err(error) = artifacts.prepare() {
+        tracing::warn!(error = format!("{error:#}"), "results wait until the store can be written");
+    }
     let scratch = Scratch::new(&artifacts.scratch());
     let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace });
     let agent = Arc::new(Agent {

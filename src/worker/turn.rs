@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::child::{Child, Said};
-use super::inputs::gather;
+use super::inputs::{Gathered, gather};
 use super::pipe::{Reply, Request};
 use super::results::{self, Stored};
 use super::scratch::Scratch;
 use crate::job::{JobId, Lease};
 use crate::queue::claim::{self, Claimed, append_log};
-use crate::queue::{LeaseLost, Tx, settle};
+use crate::queue::{LeaseLost, Tx, remake, settle};
 use crate::store::artifact::Artifacts;
 
 /// What the agent wants of a running attempt.
@@ -40,6 +40,8 @@ enum End {
     TooLong(Duration),
     /// It was ended by order.
     Ordered(Order),
+    /// It never began: what these jobs have made is gone or damaged.
+    Starved { makers: Vec<JobId>, error: String },
 }
 
 /// What turns share.
@@ -57,8 +59,13 @@ pub(super) async fn take(
     job: &Claimed,
     mut orders: watch::Receiver<Order>,
 ) -> Option<Child> {
-    let mut inputs = match patiently(|| gather(bench, &job.task), &mut orders).await {
-        Ok(inputs) => inputs,
+    // What lies among the copies of a remote store stays there as long as it is held.
+    let (mut inputs, _held) = match patiently(|| gather(bench, &job.task), &mut orders).await {
+        Ok(Gathered::Ready(inputs, held)) => (inputs, held),
+        Ok(Gathered::Gone { makers, error }) => {
+            settle_end(bench, job, End::Starved { makers, error }, &mut orders).await;
+            return Some(child);
+        }
         Err(order) => {
             settle_end(bench, job, End::Ordered(order), &mut orders).await;
             return Some(child);
@@ -141,7 +148,7 @@ async fn next_order(orders: &mut watch::Receiver<Order>) -> Order {
     }
 }
 
-/// Repeats `action` while Postgres is out of reach, until it works or the agent orders an end.
+/// Repeats `action` while Postgres or the store is out of reach, until it works or the agent orders an end.
 async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     action: impl Fn() -> F,
     orders: &mut watch::Receiver<Order>,
@@ -150,7 +157,7 @@ async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     loop {
         match action().await {
             Ok(value) => return Ok(value),
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "Postgres does not answer; trying again"),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot get what the job needs; trying again"),
         }
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
@@ -187,7 +194,7 @@ async fn settle_end(bench: &Bench, job: &Claimed, end: End, orders: &mut watch::
 
 async fn settle_once(bench: &Bench, job: &Claimed, end: &End, stored: &mut Option<Stored>) -> anyhow::Result<()> {
     if let (End::Replied(Reply::Done(output)), None) = (end, &stored) {
-        *stored = Some(results::store(&bench.artifacts, &job.task, output)?);
+        *stored = Some(results::store(&bench.artifacts, &job.task, output).await?);
     }
     let mut tx = bench.pool.begin().await.context("begin a transaction")?;
     let (id, lease) = (job.id, job.lease);
@@ -205,6 +212,10 @@ async fn settle_once(bench: &Bench, job: &Claimed, end: &End, stored: &mut Optio
         End::Died(error) => retry(&mut tx, id, lease, &format!("{error:#}")).await?,
         End::TooLong(limit) => {
             retry(&mut tx, id, lease, &format!("it took longer than {} s", limit.as_secs())).await?;
+        }
+        End::Starved { makers, error } => {
+            let again = remake::remake(&mut tx, id, lease, makers, error).await?;
+            tracing::warn!(job = id.0, error, again, "what the job needs is gone");
         }
         End::Ordered(Order::Cancel) => settle::finish_cancelled(&mut tx, id, lease).await?,
         End::Ordered(Order::Release) => settle::release(&mut tx, id, lease).await?,
