@@ -5,5 +5,7 @@ pub mod files;
 pub mod findings;
 pub mod made;
 pub mod read;
+pub mod check;
 pub mod record;
+pub mod sweep_up;
 pub mod upload;

@@ -191,6 +191,7 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
     let key = plan.key();
     let all = plan.counts();
 
+    let mut stored = Vec::new();
     if let (Some(artifacts), false) = (ask.upload, ask.dry_run) {
         let bar = ProgressBar::new(0).with_style(
             ProgressStyle::with_template("storing pictures {bar:40} {pos}/{len} {eta}").expect("the template is right"),
@@ -201,7 +202,7 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
         };
         let uploaded = upload::upload(pool, artifacts, &inventory, &show).await;
         bar.finish_and_clear();
-        uploaded.context("put the pictures into the store; nothing was enqueued")?;
+        stored = uploaded.context("put the pictures into the store; nothing was enqueued")?;
     }
     let mut tx = pool.begin().await.context("begin a transaction")?;
     submit::lock(&mut tx).await?;
@@ -237,6 +238,7 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
     }
     save_parts(&mut tx, &inventory).await?;
     if let Some(row) = summary.row {
+        upload::keep(&mut tx, row, &stored).await?;
         summary.n_for_cuda = devices::n_for_cuda(&mut tx, Some(row)).await?;
     }
     if let Some(stale) = ask.needs_cuda_within

@@ -37,6 +37,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         }
     };
     let pool = database::open(config, n_connections(slots.len())).await?;
+    database::roles::check_worker(&pool).await?;
     let options =
         Options { slots, times: config.times, until: if args.until_idle { Until::Idle } else { Until::Told } };
     work(pool, Artifacts::open(&config.store)?, options).await?;

@@ -2,10 +2,9 @@
 
 use anyhow::Context;
 
-use super::control::redo;
+use super::Tx;
 use super::settle::retry_later;
 use super::wake::{Call, notify};
-use super::Tx;
 use crate::job::{JobId, Lease};
 
 /// Ends an attempt whose inputs are gone or damaged: the jobs that made them, `makers`, make them again, and this one
@@ -25,8 +24,11 @@ pub async fn remake(
         return Ok(false);
     }
     let makers: Vec<i64> = makers.iter().map(|it| it.0).collect();
-    redo(tx, &makers).await?;
-    // Somebody else may have asked for them already: they are counted anew.
+    sqlx::query_scalar!("select make_again($1)", &makers)
+        .fetch_all(&mut **tx)
+        .await
+        .context("make again what is gone")?;
+    // Somebody else may have asked for them before: parents are counted anew.
     sqlx::query!(
         "update job set n_blockers = parents.n, state = case when parents.n > 0 then 'waiting' else 'ready' end
         from (

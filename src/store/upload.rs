@@ -40,6 +40,7 @@ pub async fn uploaded(pool: &PgPool, contents: &[Hash]) -> anyhow::Result<Vec<Ha
 
 /// Puts the sweep's pictures into the store, those that are not there; `progress` hears how many of how many are.
 /// Nothing is removed from the store meanwhile. What was put there stays known if the enqueueing fails afterwards.
+/// Returns which of the sweep's pictures the store has now.
 ///
 /// # Errors
 /// A picture has changed since it was hashed, or the store is out of reach.
@@ -48,7 +49,7 @@ pub async fn upload(
     artifacts: &Artifacts,
     inventory: &Inventory,
     progress: &(dyn Fn(usize, usize) + Sync),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Hash>> {
     let mut tx = pool.begin().await.context("begin a transaction")?;
     sqlx::query!("select pg_advisory_xact_lock_shared(hashtext('jobctl store'))").execute(&mut *tx).await?;
     let mut files: BTreeMap<Hash, (PathBuf, &'static str)> = BTreeMap::new();
@@ -82,7 +83,25 @@ pub async fn upload(
         progress(n_done, n);
     }
     record(&mut tx, &all).await?;
-    tx.commit().await.context("write which pictures are in the store")
+    tx.commit().await.context("write which pictures are in the store")?;
+    Ok(known.into_iter().chain(all.iter().map(|it| it.hash)).collect())
+}
+
+/// Keeps that a sweep needs these pictures of the store.
+///
+/// # Errors
+/// One of them was swept up meanwhile, or Postgres is out of reach.
+pub async fn keep(tx: &mut Tx<'_>, sweep: i32, contents: &[Hash]) -> anyhow::Result<()> {
+    let hashes: Vec<Vec<u8>> = contents.iter().map(|it| it.0.to_vec()).collect();
+    sqlx::query!(
+        "insert into sweep_file (sweep_id, artifact) select $1, unnest($2::bytea[]) on conflict do nothing",
+        sweep,
+        &hashes
+    )
+    .execute(&mut **tx)
+    .await
+    .context("keep the pictures in the store: enqueue the sweep again")?;
+    Ok(())
 }
 
 /// The media type of a picture file by its name.
