@@ -23,6 +23,8 @@ mod worker;
 
 use std::process::ExitCode;
 
+pub use lines::plain;
+
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 

@@ -102,7 +102,8 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn aws_variables() -> Vec<(String, Secret)> {
-    let all = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let all =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     all.filter(|it| it.0.starts_with("AWS_") && !it.1.is_empty())
         .map(|(name, value)| (name, Secret::new(value)))
         .collect()

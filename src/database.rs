@@ -111,6 +111,7 @@ async fn is_up_to_date(pool: &PgPool) -> anyhow::Result<bool> {
     if !made {
         return Ok(false);
     }
+    roles::check_member(pool).await?;
     let applied: Vec<(i64, Vec<u8>, bool)> =
         sqlx::query_as("select version, checksum, success from _sqlx_migrations order by version")
             .fetch_all(pool)

@@ -120,7 +120,9 @@ mod tests {
 
     #[test]
     fn no_secret_is_left_in_what_ps_shows() {
-        let address = Address::of("postgres://u:pl%40nted@h:5/d?sslmode=verify-full&password=other&sslrootcert=%2Fa%20b").unwrap();
+        let address =
+            Address::of("postgres://u:pl%40nted@h:5/d?sslmode=verify-full&password=other&sslrootcert=%2Fa%20b")
+                .unwrap();
         assert_eq!(address.url, "postgres://u@h:5/d?sslmode=verify-full&sslrootcert=%2Fa%20b");
         assert_eq!(address.secrets, [("PGPASSWORD", "pl@nted".to_owned()), ("PGPASSWORD", "other".to_owned())]);
         assert_eq!(Address::of("postgres://u@h/d?password=x").unwrap().url, "postgres://u@h/d");

@@ -11,7 +11,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::Outcome;
-use super::lines::{say, say_json};
+use super::lines::{plain, say, say_json};
 use crate::config::Config;
 use crate::database;
 use crate::job::State;
@@ -145,7 +145,7 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
             if std::io::stderr().is_terminal() {
                 eprintln!("{}", faults.for_terminal(100));
             } else {
-                eprintln!("{faults}");
+                eprintln!("{}", plain(&faults.to_string()));
             }
             eprintln!("nothing was enqueued");
             Ok(None)

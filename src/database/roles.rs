@@ -130,7 +130,9 @@ pub async fn make(pool: &PgPool) -> anyhow::Result<()> {
     }
     run(&mut tx, "grant jobctl_owner to current_user".to_owned()).await.context("join jobctl_owner")?;
     run(&mut tx, "grant jobctl_reader to jobctl_worker, jobctl_enqueuer".to_owned()).await?;
-    run(&mut tx, "grant usage, create on schema public to jobctl_owner".to_owned()).await.context("let the owner make tables")?;
+    run(&mut tx, "grant usage, create on schema public to jobctl_owner".to_owned())
+        .await
+        .context("let the owner make tables")?;
     run(&mut tx, "grant usage on schema public to jobctl_reader".to_owned()).await?;
     own_everything(&mut tx).await.context("give the tables to jobctl_owner: their owner must do this")?;
     grant(&mut tx).await?;
@@ -147,13 +149,21 @@ pub(super) async fn grant(tx: &mut Transaction<'_, Postgres>) -> anyhow::Result<
     ] {
         run(tx, statement.to_owned()).await.context("give the roles their rights")?;
     }
-    let tables = names(tx, "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')").await?;
-    let sequences = names(tx, "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind = 'S'").await?;
+    let tables = names(
+        tx,
+        "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')",
+    )
+    .await?;
+    let sequences =
+        names(tx, "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind = 'S'")
+            .await?;
     for (role, grants) in [("jobctl_worker", WORKER), ("jobctl_enqueuer", ENQUEUER)] {
         for it in grants.iter().filter(|it| tables.iter().any(|table| table == it.table)) {
             let columns = if it.columns.is_empty() { String::new() } else { format!(" ({})", it.columns.join(", ")) };
             // Column rights of earlier versions go with the table's.
-            run(tx, format!("grant {}{columns} on {} to {role}", it.right, it.table)).await.context("give the roles their rights")?;
+            run(tx, format!("grant {}{columns} on {} to {role}", it.right, it.table))
+                .await
+                .context("give the roles their rights")?;
         }
     }
     for (role, right, what) in OTHERS {
@@ -228,23 +238,47 @@ pub async fn check_worker(pool: &PgPool) -> anyhow::Result<()> {
     .await
     .context("look at our rights")?;
     for (verb, table, column) in rows {
-        missing.push(if column.is_empty() { format!("{verb} on {table}") } else { format!("{verb} ({column}) on {table}") });
+        missing.push(if column.is_empty() {
+            format!("{verb} on {table}")
+        } else {
+            format!("{verb} ({column}) on {table}")
+        });
     }
-    let may_claim: Option<bool> = sqlx::query_scalar("select has_sequence_privilege(current_user, 'lease_seq', 'usage')")
-        .fetch_one(pool)
-        .await
-        .context("look at our rights")?;
+    let may_claim: Option<bool> =
+        sqlx::query_scalar("select has_sequence_privilege(current_user, 'lease_seq', 'usage')")
+            .fetch_one(pool)
+            .await
+            .context("look at our rights")?;
     if may_claim != Some(true) {
         missing.push("usage on sequence lease_seq".to_owned());
     }
     if missing.is_empty() {
         return Ok(());
     }
-    let role: String = sqlx::query_scalar("select current_user::text").fetch_one(pool).await.context("ask who we are")?;
+    let role: String =
+        sqlx::query_scalar("select current_user::text").fetch_one(pool).await.context("ask who we are")?;
     bail!(
         "the database's role `{role}` may not work: it lacks {}.\nhelp: let the owner run `jobctl db roles`, then `grant jobctl_worker to {role}`",
         missing.join(", ")
     )
+}
+
+/// Checks that our role may read the tables at all.
+///
+/// # Errors
+/// It may not: the message says what gives it.
+pub(super) async fn check_member(pool: &PgPool) -> anyhow::Result<()> {
+    let (role, may): (String, bool) =
+        sqlx::query_as("select current_user::text, has_table_privilege('_sqlx_migrations', 'select')")
+            .fetch_one(pool)
+            .await
+            .context("look at our rights")?;
+    ensure!(
+        may,
+        "the database's role `{role}` may not even read the tables.\nhelp: let the owner run `jobctl db roles`, then \
+         `grant jobctl_reader to {role}`, or jobctl_worker or jobctl_enqueuer"
+    );
+    Ok(())
 }
 
 /// Why the tables cannot be brought up to date by our role; nothing if they can.

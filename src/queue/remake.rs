@@ -13,13 +13,7 @@ use crate::job::{JobId, Lease};
 ///
 /// # Errors
 /// [`LeaseLost`](super::LeaseLost), or Postgres is out of reach; nothing is written then.
-pub async fn remake(
-    tx: &mut Tx<'_>,
-    job: JobId,
-    lease: Lease,
-    makers: &[JobId],
-    error: &str,
-) -> anyhow::Result<bool> {
+pub async fn remake(tx: &mut Tx<'_>, job: JobId, lease: Lease, makers: &[JobId], error: &str) -> anyhow::Result<bool> {
     if !retry_later(tx, job, lease, error).await? {
         return Ok(false);
     }

@@ -13,9 +13,9 @@ use rayon::prelude::*;
 use self::detail::Place;
 pub(super) use self::made::{Pair, Sheet};
 use self::shelf::Shelf;
-use super::{Files, Options};
 use super::format::{self, Digits};
 use super::view::{ImageRow, Report, Sample};
+use super::{Files, Options};
 use crate::image::{Rgb, jpeg, thumbnail};
 use crate::store::findings::Findings;
 

@@ -137,7 +137,8 @@ impl Artifacts {
     /// It cannot be read, the disk is full or may not be written, the store is out of reach; the file is still there then.
     pub async fn take(&self, file: &Path) -> anyhow::Result<(Hash, u64)> {
         let path = file.to_owned();
-        let (hash, n_bytes) = spawn_blocking(move || hash_of_file(&path)).await?.with_context(|| format!("read {}", file.display()))?;
+        let (hash, n_bytes) =
+            spawn_blocking(move || hash_of_file(&path)).await?.with_context(|| format!("read {}", file.display()))?;
         let path = file.to_owned();
         match &self.place {
             Place::Folder(folder) => {
@@ -150,9 +151,8 @@ impl Artifacts {
                 let cache = cache.clone();
                 let kept = spawn_blocking(move || -> std::io::Result<()> {
                     let draft = cache.draft(&hash)?;
-                    std::fs::rename(&path, draft.path()).or_else(|_| {
-                        std::fs::copy(&path, draft.path()).and_then(|_| std::fs::remove_file(&path))
-                    })?;
+                    std::fs::rename(&path, draft.path())
+                        .or_else(|_| std::fs::copy(&path, draft.path()).and_then(|_| std::fs::remove_file(&path)))?;
                     // The draft's name is another file now.
                     let draft = tempfile::NamedTempFile::from_parts(File::open(draft.path())?, draft.into_temp_path());
                     cache.keep(&hash, draft).map(drop)
@@ -206,7 +206,8 @@ impl Artifacts {
                 None => return Err(Fault::Missing { hash: *hash, store: self.name.clone() }),
                 Some(found) if found == *hash => {
                     let (to, of) = (cache.clone(), *hash);
-                    let kept = spawn_blocking(move || to.keep(&of, draft)).await.map_err(|it| unreachable(it.into()))?;
+                    let kept =
+                        spawn_blocking(move || to.keep(&of, draft)).await.map_err(|it| unreachable(it.into()))?;
                     let copy = kept.context("write to the cache").map_err(unreachable)?;
                     return Ok(Fetched { path: copy.path.clone(), _copy: Some(copy) });
                 }
@@ -249,7 +250,11 @@ impl Artifacts {
     pub async fn get(&self, hash: &Hash) -> Result<Vec<u8>, Fault> {
         let fetched = self.fetch(hash).await?;
         let bytes = tokio::fs::read(&fetched.path).await.map_err(|it| self.unreachable(it.into()))?;
-        if Hash::of(&bytes) == *hash { Ok(bytes) } else { Err(Fault::Damaged { hash: *hash, store: self.name.clone() }) }
+        if Hash::of(&bytes) == *hash {
+            Ok(bytes)
+        } else {
+            Err(Fault::Damaged { hash: *hash, store: self.name.clone() })
+        }
     }
 
     /// Reads an artifact where it lies, copies left aside, and returns what is wrong with it.
@@ -282,7 +287,9 @@ impl Artifacts {
                 let folder = folder.clone();
                 spawn_blocking(move || folder.list()).await?
             }
-            Place::Bucket { remote, .. } => remote.list().await.with_context(|| format!("list the store {}", self.name)),
+            Place::Bucket { remote, .. } => {
+                remote.list().await.with_context(|| format!("list the store {}", self.name))
+            }
         }
     }
 
@@ -296,7 +303,9 @@ impl Artifacts {
                 let (folder, hash) = (folder.clone(), *hash);
                 spawn_blocking(move || folder.remove(&hash)).await?
             }
-            Place::Bucket { remote, .. } => remote.remove(hash).await.with_context(|| format!("remove from {}", self.name)),
+            Place::Bucket { remote, .. } => {
+                remote.remove(hash).await.with_context(|| format!("remove from {}", self.name))
+            }
         }
     }
 }

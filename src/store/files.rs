@@ -123,7 +123,8 @@ impl PlaceOf {
         self.path.metadata().is_ok_and(|it| {
             let mtime_ns = i128::from(it.mtime()) * 1_000_000_000 + i128::from(it.mtime_nsec());
             // Of a file that was being written nothing is known.
-            self.mtime_ns == NO_STAMP || (i128::from(self.size_bytes), i128::from(self.mtime_ns)) == (it.len().into(), mtime_ns)
+            self.mtime_ns == NO_STAMP
+                || (i128::from(self.size_bytes), i128::from(self.mtime_ns)) == (it.len().into(), mtime_ns)
         })
     }
 }

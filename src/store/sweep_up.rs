@@ -57,7 +57,8 @@ pub async fn sweep_up(pool: &PgPool, artifacts: &Artifacts, age: Duration, dry_r
         .fetch_one(&mut *tx)
         .await?;
     ensure!(is_ours, "pictures are being put into the store, or somebody else sweeps up; try again later");
-    let n_running = sqlx::query_scalar!("select count(*) as \"n!\" from job where state = 'running'").fetch_one(&mut *tx).await?;
+    let n_running =
+        sqlx::query_scalar!("select count(*) as \"n!\" from job where state = 'running'").fetch_one(&mut *tx).await?;
     ensure!(
         dry_run || n_running == 0 || age >= SAFE_AGE,
         "{n_running} jobs run, and what they have just stored is named by nothing yet: with --age 1h or more it is safe"
@@ -79,22 +80,29 @@ pub async fn sweep_up(pool: &PgPool, artifacts: &Artifacts, age: Duration, dry_r
     }
     let hashes: Vec<Vec<u8>> = unnamed.keys().map(|it| it.0.to_vec()).collect();
     // Its row goes first: a file without a row is found again, a row without its file would be a lie.
-    sqlx::query!("delete from artifact where hash = any($1)", &hashes).execute(&mut *tx).await.context("remove artifacts")?;
+    sqlx::query!("delete from artifact where hash = any($1)", &hashes)
+        .execute(&mut *tx)
+        .await
+        .context("remove artifacts")?;
     tx.commit().await.context("remove artifacts")?;
 
     let mut removing: BTreeMap<Hash, u64> = unnamed.into_iter().filter(|it| listed.contains_key(&it.0)).collect();
     removing.extend(strays.iter().filter(|it| !it.is_young).map(|it| (it.hash, it.n_bytes)));
     for (hash, n_bytes) in removing {
         // Equal work may have named it a moment ago.
-        let is_named = sqlx::query_scalar!("select exists (select from artifact where hash = $1) as \"named!\"", &hash.0[..])
-            .fetch_one(pool)
-            .await
-            .context("look for the artifact")?;
+        let is_named =
+            sqlx::query_scalar!("select exists (select from artifact where hash = $1) as \"named!\"", &hash.0[..])
+                .fetch_one(pool)
+                .await
+                .context("look for the artifact")?;
         if !is_named {
             artifacts.remove(&hash).await?;
             swept.removed.files += 1;
             swept.removed.bytes += n_bytes;
-            sqlx::query!("delete from stray where hash = $1", &hash.0[..]).execute(pool).await.context("forget a stray")?;
+            sqlx::query!("delete from stray where hash = $1", &hash.0[..])
+                .execute(pool)
+                .await
+                .context("forget a stray")?;
         }
     }
     Ok(swept)
@@ -173,7 +181,11 @@ pub async fn look_over(pool: &PgPool, artifacts: &Artifacts, deep: bool) -> anyh
             (!listed.contains(hash)).then(|| format!("the artifact {hash} is not in the store {}", artifacts.name()))
         };
         if let Some(fault) = fault.filter(|_| after.contains_key(hash)) {
-            found.lost.push(if makers.is_empty() { fault } else { format!("{fault}; made by job {}", makers.join(", ")) });
+            found.lost.push(if makers.is_empty() {
+                fault
+            } else {
+                format!("{fault}; made by job {}", makers.join(", "))
+            });
         }
     }
     found.strays = listed.iter().filter(|it| !after.contains_key(it)).map(ToString::to_string).collect();

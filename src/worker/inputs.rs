@@ -25,7 +25,8 @@ pub(super) enum Gathered {
 /// # Errors
 /// Postgres or the store is out of reach.
 pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathered> {
-    let mut search = Search { bench, inputs: Inputs::default(), held: Vec::new(), makers: Vec::new(), faults: Vec::new() };
+    let mut search =
+        Search { bench, inputs: Inputs::default(), held: Vec::new(), makers: Vec::new(), faults: Vec::new() };
     match task {
         Task::Encode(_) => {}
         Task::Denoise(task) => {

@@ -51,7 +51,9 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
             say(format_args!("{n} of {n_checks} laws are broken"));
         }
         if n_strays > 0 {
-            say(format_args!("{n_strays} files in the store are no artifact's (yet): `jobctl db prune` sweeps up old ones"));
+            say(format_args!(
+                "{n_strays} files in the store are no artifact's (yet): `jobctl db prune` sweeps up old ones"
+            ));
         }
     }
     Ok(if findings.is_empty() { Outcome::Done } else { Outcome::Failed })

@@ -8,9 +8,9 @@ use super::shelf::Shelf;
 use super::{DETAIL_QUALITY, Detail, WHOLE_QUALITY, data_uri, scores};
 use crate::image::{self, Rgb, jpeg, thumbnail};
 use crate::job::Hash;
-use crate::report::{Files, Options};
 use crate::report::format;
 use crate::report::view::Report;
+use crate::report::{Files, Options};
 use crate::store::findings::{Findings, Making};
 
 /// The most samples of a sheet.

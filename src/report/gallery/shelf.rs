@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::image::{self, Rgb};
 use crate::job::Hash;
 use crate::job::task::Step;
-use crate::report::{Files, format};
 use crate::report::view::Report;
+use crate::report::{Files, format};
 use crate::store::findings::Findings;
 
 /// Makes pictures, and remembers what it could not make.

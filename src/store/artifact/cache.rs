@@ -120,7 +120,10 @@ fn hold(path: &Path) -> io::Result<Option<Copy>> {
         };
         file.lock_shared()?;
         // It may have been taken away, or replaced, just before it was locked.
-        if path.metadata().is_ok_and(|it| (it.dev(), it.ino()) == file.metadata().map_or((0, 0), |it| (it.dev(), it.ino()))) {
+        if path
+            .metadata()
+            .is_ok_and(|it| (it.dev(), it.ino()) == file.metadata().map_or((0, 0), |it| (it.dev(), it.ino())))
+        {
             return Ok(Some(Copy { path: path.to_owned(), _in_use: file }));
         }
     }

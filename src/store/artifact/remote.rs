@@ -69,7 +69,11 @@ impl Remote {
             }
         }
         let retry = RetryConfig {
-            backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(5), base: 2.0 },
+            backoff: BackoffConfig {
+                init_backoff: Duration::from_millis(100),
+                max_backoff: Duration::from_secs(5),
+                base: 2.0,
+            },
             max_retries: 4,
             // The worker goes on trying, and sees meanwhile whether it still should.
             retry_timeout: Duration::from_secs(20),
@@ -128,7 +132,8 @@ impl Remote {
             return Ok(());
         }
         let part = PART.max(usize::try_from(n_bytes.div_ceil(MOST_PARTS - 1))?);
-        let mut upload = WriteMultipart::new_with_chunk_size(self.bucket.put_multipart(&key).await.map_err(plain)?, part);
+        let mut upload =
+            WriteMultipart::new_with_chunk_size(self.bucket.put_multipart(&key).await.map_err(plain)?, part);
         let mut sending = async || -> anyhow::Result<()> {
             let mut source = std::fs::File::open(file).with_context(|| format!("read {}", file.display()))?;
             let mut hasher = blake3::Hasher::new();
@@ -165,7 +170,11 @@ impl Remote {
     }
 
     /// Reads an artifact, into `out` if there is one, and returns the hash of its bytes; none if it is not there.
-    pub(super) async fn read(&self, hash: &Hash, mut out: Option<&mut (dyn Write + Send)>) -> anyhow::Result<Option<Hash>> {
+    pub(super) async fn read(
+        &self,
+        hash: &Hash,
+        mut out: Option<&mut (dyn Write + Send)>,
+    ) -> anyhow::Result<Option<Hash>> {
         let found = match self.bucket.get(&self.key(hash)).await {
             Ok(found) => found,
             Err(Error::NotFound { .. }) => return Ok(None),
@@ -218,7 +227,10 @@ fn plain(error: Error) -> anyhow::Error {
     };
     let text = chain(&error);
     let help = match &error {
-        _ if ["UnknownIssuer", "unknown issuer", "BadSignature", "invalid peer certificate"].iter().any(|it| text.contains(it)) => {
+        _ if ["UnknownIssuer", "unknown issuer", "BadSignature", "invalid peer certificate"]
+            .iter()
+            .any(|it| text.contains(it)) =>
+        {
             "its certificate is not signed by anybody whom this machine trusts: name a PEM file with the right certificate in AWS_CA_BUNDLE"
         }
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {

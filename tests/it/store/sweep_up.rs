@@ -48,11 +48,19 @@ async fn what_lost_the_race_is_swept_up_and_nothing_else() {
         .await
         .unwrap();
     let check = db.jobctl(["db", "check"], 1).out;
-    assert!(check.contains(&unnamed.to_string()) && check.contains("[named_artifacts]") && check.contains("1 files in the store"), "{check}");
+    assert!(
+        check.contains(&unnamed.to_string())
+            && check.contains("[named_artifacts]")
+            && check.contains("1 files in the store"),
+        "{check}"
+    );
 
     let prune = |arguments: &[&str]| db.jobctl([&["db", "prune", "--json"], arguments].concat(), 0).json();
     let dry = prune(&["--dry-run"]);
-    assert_eq!((&dry["unnamed"]["files"], &dry["strays"]["files"], &dry["young"]["files"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!(
+        (&dry["unnamed"]["files"], &dry["strays"]["files"], &dry["young"]["files"]),
+        (&1.into(), &1.into(), &1.into())
+    );
     assert_eq!(store(&db).list().await.unwrap().len(), named.len() + 2);
     // A file that has just been found may be on its way to being named.
     let first = prune(&[]);
@@ -84,7 +92,10 @@ async fn nothing_young_is_swept_up_while_jobs_run() {
     assert!(db.jobctl(["db", "prune", "--age", "soon"], 2).err.contains("--age"));
     // Pictures that are being put into the store are not named yet either.
     let mut uploading = db.begin().await;
-    sqlx::query("select pg_advisory_xact_lock_shared(hashtext('jobctl store'))").execute(&mut *uploading).await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock_shared(hashtext('jobctl store'))")
+        .execute(&mut *uploading)
+        .await
+        .unwrap();
     assert!(db.jobctl(["db", "prune"], 1).err.contains("being put into the store"));
 }
 
@@ -102,7 +113,10 @@ async fn what_is_gone_or_damaged_is_made_again_by_the_job_that_made_it() {
     assert!(said.contains(&format!("{latent} is not in the store")) && said.contains("made by job"), "{said}");
 
     // Another metric of the same picture: the picture is damaged, and what it is decoded of is gone too.
-    let text = fs::read_to_string(&path).unwrap().replace("\"glcm_score\"", "\"glcm_entropy\"").replace("\"made\"", "\"again\"");
+    let text = fs::read_to_string(&path)
+        .unwrap()
+        .replace("\"glcm_score\"", "\"glcm_entropy\"")
+        .replace("\"made\"", "\"again\"");
     let again = db.home.path().join("again.toml");
     fs::write(&again, text).unwrap();
     db.jobctl(["enqueue", again.to_str().unwrap()], 0);
@@ -113,7 +127,10 @@ async fn what_is_gone_or_damaged_is_made_again_by_the_job_that_made_it() {
     db.check_laws().await;
     assert_eq!(db.number("select count(*) from attempt where outcome = 'retried'").await, 2);
     let why = db.text("select string_agg(error, ' | ') from attempt where outcome = 'retried'").await;
-    assert!(why.contains("is damaged") && why.contains("is not in the store") && why.contains("`jobctl retry"), "{why}");
+    assert!(
+        why.contains("is damaged") && why.contains("is not in the store") && why.contains("`jobctl retry"),
+        "{why}"
+    );
     assert!(db.jobctl(["db", "check", "--deep"], 0).out.contains("laws hold"));
 }
 
@@ -123,24 +140,51 @@ async fn every_law_is_seen_when_it_is_broken() {
     finished(&db);
     let mut missed = Vec::new();
     for (law, breach) in [
-        ("one_place", "insert into job (id, key, kind, lane, priority, state, limit_s, task) select id, key, kind, 0, 0, 'ready', 1, '{}' from job_history limit 1"),
+        (
+            "one_place",
+            "insert into job (id, key, kind, lane, priority, state, limit_s, task) select id, key, kind, 0, 0, 'ready', 1, '{}' from job_history limit 1",
+        ),
         ("keys", "delete from job_key where job_id = (select min(id) from job_history)"),
-        ("blockers", "insert into job (id, key, kind, lane, priority, state, n_blockers, limit_s, task) values (9999, '\\x00', 'pool', 0, 0, 'waiting', 2, 1, '{}')"),
-        ("starved", "with child as (insert into job (id, key, kind, lane, priority, state, limit_s, task) values (9998, '\\x01', 'pool', 0, 0, 'ready', 1, '{}')) insert into job_edge select id, 9998, true from job_history where state = 'done' limit 1; update job_history set state = 'failed', error = 'x' where id in (select parent from job_edge where child = 9998)"),
-        ("attempts", "update attempt set ended_at = null, outcome = null where lease = (select min(lease) from attempt)"),
-        ("abandoned", "insert into job (id, key, kind, lane, priority, state, limit_s, task, lease, worker_id, slot, started_at, deadline_at) select 9997, '\\x02', 'pool', 0, 0, 'running', 1, '{}', 99999, id, 'cpu:0', now(), now() from worker limit 1; update worker set stopped_at = now() - interval '1 hour'"),
+        (
+            "blockers",
+            "insert into job (id, key, kind, lane, priority, state, n_blockers, limit_s, task) values (9999, '\\x00', 'pool', 0, 0, 'waiting', 2, 1, '{}')",
+        ),
+        (
+            "starved",
+            "with child as (insert into job (id, key, kind, lane, priority, state, limit_s, task) values (9998, '\\x01', 'pool', 0, 0, 'ready', 1, '{}')) insert into job_edge select id, 9998, true from job_history where state = 'done' limit 1; update job_history set state = 'failed', error = 'x' where id in (select parent from job_edge where child = 9998)",
+        ),
+        (
+            "attempts",
+            "update attempt set ended_at = null, outcome = null where lease = (select min(lease) from attempt)",
+        ),
+        (
+            "abandoned",
+            "insert into job (id, key, kind, lane, priority, state, limit_s, task, lease, worker_id, slot, started_at, deadline_at) select 9997, '\\x02', 'pool', 0, 0, 'running', 1, '{}', 99999, id, 'cpu:0', now(), now() from worker limit 1; update worker set stopped_at = now() - interval '1 hour'",
+        ),
         ("edges", "insert into job_edge values (123456, 123457, true)"),
         ("members", "insert into sweep_job values (1, 123456)"),
-        ("wanted", "insert into job (id, key, kind, lane, priority, state, limit_s, task) values (9996, '\\x03', 'pool', 0, 0, 'ready', 1, '{}')"),
+        (
+            "wanted",
+            "insert into job (id, key, kind, lane, priority, state, limit_s, task) values (9996, '\\x03', 'pool', 0, 0, 'ready', 1, '{}')",
+        ),
         ("cells", "delete from source where idx = 0"),
         ("results", "delete from job_output where key = (select key from job_history where kind = 'encode' limit 1)"),
-        ("scores", "insert into score select image_id, metric, variant, version, reference, value, why, note, job_id, scored_at - interval '1 second' from score limit 1"),
-        ("named_artifacts", "insert into artifact values ('\\x0000000000000000000000000000000000000000000000000000000000000001', 1, 'text/plain', now() - interval '3 days')"),
+        (
+            "scores",
+            "insert into score select image_id, metric, variant, version, reference, value, why, note, job_id, scored_at - interval '1 second' from score limit 1",
+        ),
+        (
+            "named_artifacts",
+            "insert into artifact values ('\\x0000000000000000000000000000000000000000000000000000000000000001', 1, 'text/plain', now() - interval '3 days')",
+        ),
         ("indexes", "update pg_index set indisvalid = false where indexrelid = 'job_edge_by_child'::regclass"),
     ] {
         let mut tx = db.begin().await;
         for statement in breach.split("; ") {
-            sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut *tx).await.unwrap_or_else(|error| panic!("{law}: {error}"));
+            sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
+                .execute(&mut *tx)
+                .await
+                .unwrap_or_else(|error| panic!("{law}: {error}"));
         }
         let check = jobctl::store::check::CHECKS.iter().find(|it| it.name == law).unwrap();
         if check.broken(&mut tx).await.unwrap().is_none() {

@@ -150,16 +150,24 @@ fn run(folder: &Path, ports: &[u16]) -> Child {
     let path = |name: &str| folder.join(name).display().to_string();
     Command::new(program())
         .args(["-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-s3"])
-        .args(["-s3.iam=false", "-volume.max=100", "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0"])
+        .args([
+            "-s3.iam=false",
+            "-volume.max=100",
+            "-master.volumeSizeLimitMB=64",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ])
         .arg(format!("-dir={}", path("data")))
         .arg(format!("-s3.config={}", path("s3.json")))
         .arg(format!("-s3.cert.file={}", path("server.pem")))
         .arg(format!("-s3.key.file={}", path("server.key")))
-        .args(["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc"]
-            .iter()
-            .chain(&["s3.port", "s3.port.grpc", "s3.port.https"])
-            .zip(ports)
-            .map(|(name, port)| format!("-{name}={port}")))
+        .args(
+            ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc"]
+                .iter()
+                .chain(&["s3.port", "s3.port.grpc", "s3.port.https"])
+                .zip(ports)
+                .map(|(name, port)| format!("-{name}={port}")),
+        )
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
