@@ -111,7 +111,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
         Command::Model(args) => model::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => bench::run(args, config),
         Command::Db(args) => db::run(args, config),
         Command::Slot(args) => slot::run(args),
     }

@@ -21,6 +21,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// How workers keep time.
     pub times: Times,
+    /// Whether leases are left unchecked, which only a test of debug builds may ask for: `JOBCTL_TEST_NO_FENCES`.
+    pub no_fences: bool,
 }
 
 /// How workers keep time. Tests make all of it small.
@@ -76,8 +78,14 @@ impl Config {
     /// A time that is no whole number of milliseconds, or 0; a store that is none.
     pub fn from_env() -> anyhow::Result<Self> {
         let times = Times::default();
+        let no_fences = variable("JOBCTL_TEST_NO_FENCES").is_some();
+        anyhow::ensure!(
+            cfg!(debug_assertions) || !no_fences,
+            "JOBCTL_TEST_NO_FENCES is for tests of debug builds: this build always checks leases"
+        );
         let home = variable("JOBCTL_HOME").map_or_else(|| PathBuf::from(".jobctl"), PathBuf::from);
         Ok(Self {
+            no_fences,
             store: StoreSettings::from_env(&home, variable, aws_variables())?,
             home,
             database_url: variable("DATABASE_URL").map(Secret::new),

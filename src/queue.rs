@@ -1,9 +1,13 @@
 //! The queue: the only writer of jobs. Every function leaves the tables consistent or unchanged.
 
+pub mod batch;
 pub mod bulk;
 pub mod claim;
 pub mod control;
 pub mod devices;
+pub mod fence;
+pub mod load;
+mod locks;
 pub mod look;
 pub mod remake;
 pub mod rescue;

@@ -1,11 +1,13 @@
 //! The store: sole owner of the result tables and of the artifacts.
 
 pub mod artifact;
+pub mod checkpoint;
 pub mod files;
 pub mod findings;
 pub mod made;
 pub mod read;
 pub mod check;
 pub mod record;
+pub mod rehearsal;
 pub mod sweep_up;
 pub mod upload;

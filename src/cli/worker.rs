@@ -36,6 +36,10 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
             return Ok(Outcome::Misused);
         }
     };
+    #[cfg(debug_assertions)]
+    if config.no_fences {
+        crate::queue::fence::take_down();
+    }
     let pool = database::open(config, n_connections(slots.len())).await?;
     database::roles::check_worker(&pool).await?;
     let options =

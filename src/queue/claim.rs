@@ -17,6 +17,8 @@ pub struct Claimed {
     pub id: JobId,
     /// The right to write its result.
     pub lease: Lease,
+    /// Which attempt it is, from 1.
+    pub number: u32,
     /// What to do.
     pub task: Task,
     /// What the slot will have loaded afterwards.
@@ -83,6 +85,7 @@ pub async fn claim(
         Ok(Claimed {
             id: JobId(row.id),
             lease: Lease(row.lease),
+            number: u32::try_from(row.n_attempts).unwrap_or_default(),
             task: serde_json::from_str(&row.task).with_context(|| format!("understand the task of job {}", row.id))?,
             affinity: row.affinity,
             limit: Duration::from_secs(u64::try_from(row.limit_s).unwrap_or_default()),
@@ -94,10 +97,17 @@ pub async fn claim(
 /// What a worker learns from a beat.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    /// The leases that it still holds.
-    pub held: Vec<Lease>,
+    /// The jobs that it still has, with their leases.
+    pub held: Vec<(JobId, Lease)>,
     /// Those of them whose jobs should end now.
     pub cancelled: Vec<Lease>,
+}
+
+impl Pulse {
+    /// Whether the worker still holds it.
+    pub fn holds(&self, lease: Lease) -> bool {
+        self.held.iter().any(|it| it.1 == lease)
+    }
 }
 
 /// Says that a worker lives; none when it was given up, and its jobs are others' now.
@@ -116,7 +126,7 @@ pub async fn beat(pool: &PgPool, worker: Uuid) -> anyhow::Result<Option<Pulse>> 
         return Ok(None);
     }
     let rows = sqlx::query!(
-        "select lease as \"lease!\", cancel_requested_at is not null as \"cancelled!\"
+        "select id, lease as \"lease!\", cancel_requested_at is not null as \"cancelled!\"
         from job
         where worker_id = $1 and state = 'running'",
         worker
@@ -126,7 +136,7 @@ pub async fn beat(pool: &PgPool, worker: Uuid) -> anyhow::Result<Option<Pulse>> 
     .context("look at the leases held")?;
     let mut pulse = Pulse::default();
     for row in rows {
-        pulse.held.push(Lease(row.lease));
+        pulse.held.push((JobId(row.id), Lease(row.lease)));
         if row.cancelled {
             pulse.cancelled.push(Lease(row.lease));
         }
@@ -152,10 +162,13 @@ pub async fn progress(pool: &PgPool, job: JobId, lease: Lease, said: &serde_json
 /// Postgres is out of reach.
 pub async fn append_log(pool: &PgPool, lease: Lease, first_seq: i32, lines: &[String]) -> anyhow::Result<()> {
     sqlx::query!(
-        "insert into attempt_log (lease, seq, line)
+        "with open as (
+            select from attempt where lease = $1 and ended_at is null for share
+        )
+        insert into attempt_log (lease, seq, line)
         select $1, $2 + (ordinality - 1)::int, line
         from unnest($3::text[]) with ordinality as said (line, ordinality)
-        where exists (select from attempt where lease = $1 and ended_at is null)
+        where exists (select from open)
         on conflict do nothing",
         lease.0,
         first_seq,

@@ -49,5 +49,5 @@ tried as (
     select lease, id, n_attempts, $3, $4
     from claimed
 )
-select id, lease as "lease!", task, affinity, limit_s
+select id, lease as "lease!", task, affinity, limit_s, n_attempts
 from claimed

@@ -197,7 +197,7 @@ impl Artifacts {
         let (from, of) = (cache.clone(), *hash);
         let copy = spawn_blocking(move || from.get(&of)).await.map_err(|it| unreachable(it.into()))?;
         if let Some(copy) = copy.context("read the cache").map_err(unreachable)? {
-            return Ok(Fetched { path: copy.path.clone(), _copy: Some(copy) });
+            return Ok(Self::held(copy));
         }
         // What arrives damaged may be whole when it is asked for again.
         for _ in 0..2 {
@@ -209,12 +209,18 @@ impl Artifacts {
                     let kept =
                         spawn_blocking(move || to.keep(&of, draft)).await.map_err(|it| unreachable(it.into()))?;
                     let copy = kept.context("write to the cache").map_err(unreachable)?;
-                    return Ok(Fetched { path: copy.path.clone(), _copy: Some(copy) });
+                    return Ok(Self::held(copy));
                 }
                 Some(_) => {}
             }
         }
         Err(Fault::Damaged { hash: *hash, store: self.name.clone() })
+    }
+
+    /// A copy that is held; slots may be in another folder than this process.
+    fn held(copy: cache::Copy) -> Fetched {
+        let path = std::path::absolute(&copy.path).unwrap_or_else(|_| copy.path.clone());
+        Fetched { path, _copy: Some(copy) }
     }
 
     async fn fetch_local(&self, folder: &Folder, hash: &Hash) -> Result<Fetched, Fault> {

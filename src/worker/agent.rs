@@ -1,6 +1,6 @@
 //! The agent: registers, beats, rescues, claims for its slots, and drains when it is told to stop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,17 +9,20 @@ use rand::RngExt;
 use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::child::Child;
 use super::devices::SlotDevice;
 use super::machine;
 use super::scratch::Scratch;
-use super::turn::{self, Bench, Order};
+use super::strays::Strays;
+use super::turn::{self, Bench};
+use super::wish::{Stop, Wish};
+use super::within::within;
 use crate::config::Times;
 use crate::job::Lease;
-use crate::queue::claim::{self, Introduction, beat, claim, register};
+use crate::queue::claim::{self, Introduction, Pulse, beat, claim, register};
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -46,22 +49,12 @@ pub enum Until {
     SweepEnds(i32),
 }
 
-/// How far the worker is in stopping.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Stop {
-    No,
-    /// Finish what runs, take nothing new.
-    Drain,
-    /// Give back what runs.
-    Now,
-}
-
 struct Agent {
     bench: Arc<Bench>,
     options: Options,
     /// Changes when the worker was given up and registers again.
     id: Mutex<Uuid>,
-    running: Mutex<HashMap<Lease, watch::Sender<Order>>>,
+    running: Mutex<HashMap<Lease, watch::Sender<Wish>>>,
     bells: Bells,
     stop: watch::Sender<Stop>,
 }
@@ -76,7 +69,7 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         tracing::warn!(error = format!("{error:#}"), "results wait until the store can be written");
     }
     let scratch = Scratch::new(&artifacts.scratch());
-    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace });
+    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace, patience: options.times.stale });
     let agent = Arc::new(Agent {
         bench,
         options,
@@ -148,7 +141,8 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
         };
         bell.mark_unchanged();
         let worker = *lock(&agent.id);
-        let claimed = claim_any(&agent.bench.pool, worker, &slot, device, loaded).await;
+        let claimed =
+            within(agent.options.times.stale, claim_any(&agent.bench.pool, worker, &slot, device, loaded)).await;
         child = match claimed {
             Ok(Some(job)) => {
                 loaded = job.affinity.or(loaded);
@@ -170,7 +164,7 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
         };
     }
     if let Some(child) = child {
-        child.end(Duration::from_secs(1)).await;
+        child.end().await;
     }
 }
 
@@ -202,26 +196,23 @@ async fn idle(bell: &mut watch::Receiver<()>, stop: &mut watch::Receiver<Stop>, 
 }
 
 impl Agent {
-    /// Notes that an attempt runs, and returns where its orders come from.
-    fn begin(&self, job: &claim::Claimed) -> watch::Receiver<Order> {
-        let first = if *self.stop.borrow() == Stop::Now { Order::Release } else { Order::Run };
-        let (sender, orders) = watch::channel(first);
-        lock(&self.running).insert(job.lease, sender);
-        orders
+    /// Notes that an attempt runs, and returns where it hears what is wanted of it.
+    fn begin(&self, job: &claim::Claimed) -> watch::Receiver<Wish> {
+        let mut running = lock(&self.running);
+        // Under the lock: whoever stops the worker meanwhile finds the attempt.
+        let (sender, wishes) = watch::channel(Wish { stop: *self.stop.borrow(), ..Wish::default() });
+        running.insert(job.lease, sender);
+        wishes
     }
 
-    /// Gives an order to every attempt that `which` picks, unless it has one.
-    fn order(&self, order: Order, which: impl Fn(Lease) -> bool) {
-        for (lease, orders) in lock(&self.running).iter() {
-            if which(*lease) {
-                orders.send_if_modified(|it| {
-                    let changes = *it == Order::Run || order == Order::Abandon;
-                    if changes {
-                        *it = order;
-                    }
-                    changes
-                });
-            }
+    /// Wants something more of every attempt that `which` picks.
+    fn want(&self, which: impl Fn(Lease) -> bool, add: impl Fn(&mut Wish)) {
+        for (_, wishes) in lock(&self.running).iter().filter(|it| which(*it.0)) {
+            wishes.send_if_modified(|it| {
+                let before = *it;
+                add(it);
+                *it != before
+            });
         }
     }
 
@@ -231,9 +222,7 @@ impl Agent {
             *it = stop.max(*it);
             changes
         });
-        if stop == Stop::Now {
-            self.order(Order::Release, |_| true);
-        }
+        self.want(|_| true, |it| it.stop = it.stop.max(stop));
     }
 }
 
@@ -242,6 +231,7 @@ async fn heartbeat(agent: Arc<Agent>) {
     let times = agent.options.times;
     let pool = &agent.bench.pool;
     let mut bell = agent.bells.end.subscribe();
+    let mut strays = Strays::default();
     loop {
         bell.mark_unchanged();
         let id = *lock(&agent.id);
@@ -249,13 +239,14 @@ async fn heartbeat(agent: Arc<Agent>) {
         let known: Vec<Lease> = lock(&agent.running).keys().copied().collect();
         match timeout(times.stale, beat(pool, id)).await {
             Ok(Ok(Some(pulse))) => {
-                agent.order(Order::Cancel, |lease| pulse.cancelled.contains(&lease));
-                agent.order(Order::Abandon, |lease| known.contains(&lease) && !pulse.held.contains(&lease));
+                agent.want(|lease| pulse.cancelled.contains(&lease), |it| it.cancel = true);
+                agent.want(|lease| known.contains(&lease) && !pulse.holds(lease), |it| it.abandon = true);
+                give_back_strays(&agent, &mut strays, &pulse).await;
             }
             Ok(Ok(None)) => {
                 tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
-                agent.order(Order::Abandon, |lease| known.contains(&lease));
-                match introduce(pool, &agent.options.slots).await {
+                agent.want(|lease| known.contains(&lease), |it| it.abandon = true);
+                match within(times.stale, introduce(pool, &agent.options.slots)).await {
                     Ok(id) => *lock(&agent.id) = id,
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }
@@ -277,23 +268,41 @@ async fn heartbeat(agent: Arc<Agent>) {
     }
 }
 
-/// The first signal drains, for at most the grace time; the second stops now.
+/// SIGTERM and SIGINT drain, for at most the grace time, and the second of them stops now. SIGUSR1 gives back what runs
+/// at once, but for the time that saving takes: a machine is wanted back.
 async fn obey_signals(agent: Arc<Agent>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let grace = agent.options.times.grace;
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    tracing::info!("stopping: finishing what runs; a second signal gives it back at once");
-    agent.set_stop(Stop::Drain);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = sleep(grace) => {}
+    let mut preempt = signal(SignalKind::user_defined1())?;
+    // When the drain is over, while there is one.
+    let mut drained_at = None;
+    loop {
+        let drained = async {
+            match drained_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let next = match *agent.stop.borrow() {
+            Stop::No => Stop::Drain,
+            _ => Stop::Now,
+        };
+        let stop = tokio::select! {
+            _ = terminate.recv() => next,
+            _ = interrupt.recv() => next,
+            _ = preempt.recv() => Stop::GiveBack,
+            () = drained => Stop::GiveBack,
+        };
+        drained_at = (stop == Stop::Drain).then(|| Instant::now() + agent.options.times.grace);
+        match stop {
+            Stop::No | Stop::Drain => {
+                tracing::info!("stopping: finishing what runs; a second signal gives it back at once")
+            }
+            Stop::GiveBack => tracing::info!("stopping now: giving back what runs"),
+            Stop::Now => tracing::info!("stopping at once: what runs is given back as it is"),
+        }
+        agent.set_stop(stop);
     }
-    tracing::info!("stopping now: giving back what runs");
-    agent.set_stop(Stop::Now);
-    // The slots' keepers see it; this stays alive until they have ended.
-    std::future::pending().await
 }
 
 /// Drains the worker when what it works for has ended.
@@ -314,6 +323,24 @@ async fn watch_for_end(agent: Arc<Agent>) {
             Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot see whether anything is left"),
         }
         sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Gives back jobs that Postgres has given this worker without the answer ever coming here: nobody would run them.
+async fn give_back_strays(agent: &Agent, strays: &mut Strays, pulse: &Pulse) {
+    let running: HashSet<Lease> = lock(&agent.running).keys().copied().collect();
+    // No claim waits for its answer for longer than that.
+    let patience = agent.options.times.stale + agent.options.times.beat;
+    for (job, lease) in strays.among(&pulse.held, &running, Instant::now(), patience) {
+        let given_back = within(agent.options.times.stale, async {
+            let mut tx = agent.bench.pool.begin().await?;
+            settle::release(&mut tx, job, lease).await?;
+            Ok(tx.commit().await?)
+        });
+        match given_back.await {
+            Ok(()) => tracing::warn!(job = job.0, lease = lease.0, "a claim's answer was lost; the job is given back"),
+            Err(error) => tracing::warn!(job = job.0, error = format!("{error:#}"), "cannot give a job back yet"),
+        }
     }
 }
 

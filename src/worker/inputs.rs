@@ -1,21 +1,21 @@
 //! What the agent looks up for a task before a slot gets it: files are brought to this machine.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use super::turn::Bench;
+use super::within::within;
 use crate::job::task::{Origin, Picture, Task};
 use crate::job::{Hash, JobId};
 use crate::models::hub::Hub;
 use crate::store::artifact::{Fault, Fetched};
-use crate::store::{files, made, read, upload};
+use crate::store::{checkpoint, files, made, read, upload};
 use crate::tasks::Inputs;
-use crate::tasks::inputs::{FileAt, HubToken, PartFolder};
+use crate::tasks::inputs::{FileAt, HubToken, PartFolder, Saved};
 
 /// What looking came to.
 pub(super) enum Gathered {
     /// All that is known. The files stay where they are as long as the second value lives.
-    Ready(Inputs, Vec<Fetched>),
+    Ready(Box<Inputs>, Vec<Fetched>),
     /// What these jobs have made is gone or damaged.
     Gone { makers: Vec<JobId>, error: String },
 }
@@ -28,7 +28,7 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathere
     let mut search =
         Search { bench, inputs: Inputs::default(), held: Vec::new(), makers: Vec::new(), faults: Vec::new() };
     match task {
-        Task::Encode(_) => {}
+        Task::Encode(_) | Task::Rehearse(_) => {}
         Task::Denoise(task) => {
             let keys: Vec<Hash> = [task.prompt].into_iter().chain(task.negative).collect();
             search.artifacts(&keys).await?;
@@ -40,14 +40,18 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathere
             search.pictures(&pair).await?;
         }
         Task::Pool(task) => {
-            search.inputs.scores = read::pool_inputs(&bench.pool, &task.pictures, &task.metrics).await?;
+            let scores = read::pool_inputs(&bench.pool, &task.pictures, &task.metrics);
+            search.inputs.scores = within(bench.patience, scores).await?;
         }
     }
     if !search.makers.is_empty() {
         return Ok(Gathered::Gone { makers: search.makers, error: search.faults.join("; ") });
     }
+    if task.saves() {
+        search.checkpoints(&task.key()).await?;
+    }
     if let Some(hash) = task.model() {
-        let places = made::part_at(&bench.pool, &hash).await?;
+        let places = within(bench.patience, made::part_at(&bench.pool, &hash)).await?;
         // A slot has no token of its own: it gets ours where a package must be downloaded.
         if !places.iter().any(|it| it.root.is_dir()) {
             search.inputs.hub_token = Hub::from_env().token.map(HubToken);
@@ -55,7 +59,7 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathere
         let folder = |it: made::PartAt| PartFolder { root: it.root.into_os_string(), name: it.name, part: it.part };
         search.inputs.parts = places.into_iter().map(folder).collect();
     }
-    Ok(Gathered::Ready(search.inputs, search.held))
+    Ok(Gathered::Ready(Box::new(search.inputs), search.held))
 }
 
 /// What was found so far.
@@ -85,10 +89,11 @@ impl Search<'_> {
 
     /// People's files: where they were seen, and, where this machine does not have them, the copies that were uploaded.
     async fn files(&mut self, contents: &[Hash]) -> anyhow::Result<()> {
-        let places = files::places_of(&self.bench.pool, contents).await?;
+        let (pool, patience) = (&self.bench.pool, self.bench.patience);
+        let places = within(patience, files::places_of(pool, contents)).await?;
         let here: HashSet<Hash> = places.iter().filter(|it| it.is_unchanged()).map(|it| it.content).collect();
         let away: Vec<Hash> = contents.iter().filter(|it| !here.contains(it)).copied().collect();
-        for hash in upload::uploaded(&self.bench.pool, &away).await? {
+        for hash in within(patience, upload::uploaded(pool, &away)).await? {
             match self.bench.artifacts.fetch(&hash).await {
                 Ok(fetched) => self.hold(hash, hash, None, fetched),
                 // Whoever has the file can bring it back; the slot says which.
@@ -109,7 +114,7 @@ impl Search<'_> {
         if keys.is_empty() {
             return Ok(());
         }
-        for output in made::outputs(&self.bench.pool, keys).await? {
+        for output in within(self.bench.patience, made::outputs(&self.bench.pool, keys)).await? {
             match self.bench.artifacts.fetch(&output.artifact).await {
                 Ok(fetched) => self.hold(output.key, output.artifact, Some(output.job), fetched),
                 Err(fault) => self.lose(output.job, fault)?,
@@ -118,9 +123,25 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// The checkpoints that can still be had, the newest first; the task begins after the first that it can read.
+    async fn checkpoints(&mut self, key: &Hash) -> anyhow::Result<()> {
+        for it in within(self.bench.patience, checkpoint::saved(&self.bench.pool, key)).await? {
+            match self.bench.artifacts.fetch(&it.artifact).await {
+                Ok(fetched) => {
+                    let path = fetched.path.clone().into_os_string();
+                    self.inputs.saved.push(Saved { path, content: it.artifact, step: it.step, meta: it.meta });
+                    self.held.push(fetched);
+                }
+                Err(fault) if fault.is_loss() => tracing::warn!(error = %fault, "a checkpoint is lost"),
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(())
+    }
+
     fn hold(&mut self, of: Hash, content: Hash, job: Option<JobId>, fetched: Fetched) {
-        let path = std::path::absolute(&fetched.path).unwrap_or_else(|_| Path::new(&fetched.path).to_owned());
-        self.inputs.files.push(FileAt { of, content, path: path.into_os_string(), job });
+        let path = fetched.path.clone().into_os_string();
+        self.inputs.files.push(FileAt { of, content, path, job });
         self.held.push(fetched);
     }
 
