@@ -49,7 +49,7 @@ const WORKER: &[Grant] = &[
     on("job_output", "insert"),
     update("job_output", &["job_id", "artifact", "n_cut", "made_at"]),
     on("image", "insert"),
-    update("image", &["preview"]),
+    update("image", &["preview", "pixels"]),
     on("score", "insert"),
     on("set_score", "insert"),
     update("set_score", &["value", "why", "n", "job_id", "scored_at"]),

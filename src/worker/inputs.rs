@@ -149,7 +149,8 @@ impl Search<'_> {
         if !fault.is_loss() {
             return Err(fault.into());
         }
-        self.faults.push(format!("{fault}; job {job} made it: `jobctl retry {job}` makes it again"));
+        let shared = if self.bench.artifacts.is_remote() { "" } else { " (do all workers share this store?)" };
+        self.faults.push(format!("{fault}{shared}; job {job} made it: `jobctl retry {job}` makes it again"));
         self.makers.push(job);
         Ok(())
     }

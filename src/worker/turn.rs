@@ -35,7 +35,10 @@ enum End {
     /// It was ended by order.
     Ordered,
     /// It never began: what these jobs have made is gone or damaged.
-    Starved { makers: Vec<JobId>, error: String },
+    Starved {
+        makers: Vec<JobId>,
+        error: String,
+    },
 }
 
 /// What turns share.

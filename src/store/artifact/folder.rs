@@ -2,22 +2,30 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, ensure};
 
 use super::{Listed, hash_of_file};
 use crate::job::Hash;
 
+/// A file that every store has: a mount point without its disk does not.
+const MARK: &str = ".store";
+
 /// A folder of artifacts.
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     root: PathBuf,
+    /// Whether the store was seen to be there.
+    was_there: Arc<AtomicBool>,
 }
 
 impl Folder {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, was_there: Arc::default() }
     }
 
     pub(super) fn path(&self, hash: &Hash) -> PathBuf {
@@ -44,6 +52,7 @@ impl Folder {
         let path = self.path(hash);
         let store = || -> anyhow::Result<()> {
             if !is_good(&path, hash) {
+                self.expect()?;
                 fs::create_dir_all(folder_of(&path))?;
                 File::open(file)?.sync_data()?;
                 // On the same disk a second name is all it takes.
@@ -76,23 +85,35 @@ impl Folder {
     }
 
     fn draft(&self, path: &Path) -> io::Result<tempfile::NamedTempFile> {
+        self.expect()?;
         let folder = folder_of(path);
         fs::create_dir_all(folder)?;
-        tempfile::NamedTempFile::new_in(folder)
+        // As readable as any other new file: temporary files are private unless told otherwise.
+        let anyone = fs::Permissions::from_mode(0o666);
+        tempfile::Builder::new().permissions(anyone).tempfile_in(folder)
     }
 
-    /// Whether the folder itself is there: a disk that is not mounted holds nothing, and that means nothing.
-    pub(super) fn is_there(&self) -> io::Result<bool> {
-        match self.root.metadata() {
-            Ok(it) => Ok(it.is_dir()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
+    /// Fails if the store is gone as a whole: a disk that is not mounted holds nothing, and that means nothing.
+    pub(super) fn expect(&self) -> io::Result<()> {
+        if self.was_there.load(Ordering::Relaxed) && !self.root.join(MARK).try_exists()? {
+            let gone = format!("{} is gone as a whole: is its disk mounted?", self.root.display());
+            return Err(io::Error::new(ErrorKind::NotConnected, gone));
         }
+        Ok(())
     }
 
-    /// Makes the folder.
+    /// Whether the folder itself is there.
+    pub(super) fn is_there(&self) -> io::Result<bool> {
+        self.expect()?;
+        self.root.try_exists()
+    }
+
+    /// Makes the folder. From now on it is expected to be there.
     pub(super) fn make(&self) -> io::Result<()> {
-        fs::create_dir_all(&self.root)
+        fs::create_dir_all(&self.root)?;
+        File::options().create(true).append(true).open(self.root.join(MARK))?;
+        self.was_there.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Everything in it that is named as an artifact is.

@@ -145,7 +145,7 @@ async fn each_role_does_its_work_and_nothing_else() {
         "insert into sweep (slug) values ('x')",
         "update sweep set definition = 'x'",
         "insert into job_key values ('\\x00', 1)",
-        "update image set pixels = ''",
+        "update image set recipe = '{}'",
         "update generation set prompt = 'x'",
     ];
     assert_eq!(worker.may(&history).await, nothing);

@@ -54,8 +54,9 @@ async fn keeps_its_laws(artifacts: &Artifacts, spoil: impl AsyncFn(&Hash)) {
     spoil(&hash).await;
     let fault = artifacts.check(&hash).await.unwrap().unwrap();
     assert!(matches!(fault, Fault::Damaged { .. }), "{fault}");
-    let _ = fs::remove_file(artifacts.path(&hash)).ok().filter(|()| artifacts.is_remote());
     if artifacts.is_remote() {
+        // A whole copy hides it.
+        fs::remove_file(artifacts.path(&hash)).unwrap();
         let fault = artifacts.fetch(&hash).await.unwrap_err();
         assert!(matches!(fault, Fault::Damaged { .. }) && fault.to_string().contains(&hash.to_string()), "{fault}");
     }
@@ -78,6 +79,21 @@ async fn a_folder_keeps_the_laws_of_a_store() {
     fs::remove_dir_all(home.path().join("artifacts")).unwrap();
     let fault = artifacts.fetch(&Hash::of(b"x")).await.unwrap_err();
     assert!(matches!(fault, Fault::Unreachable { .. }), "{fault}");
+    // Nor is an empty mount point, once the store was seen.
+    artifacts.prepare().unwrap();
+    let hash = artifacts.put(b"x".to_vec()).await.unwrap();
+    let away = home.path().join("away");
+    fs::rename(home.path().join("artifacts"), &away).unwrap();
+    fs::create_dir(home.path().join("artifacts")).unwrap();
+    let fault = artifacts.fetch(&hash).await.unwrap_err();
+    assert!(
+        matches!(fault, Fault::Unreachable { .. }) && format!("{fault}").contains("is its disk mounted"),
+        "{fault}"
+    );
+    assert!(format!("{:#}", artifacts.put(b"y".to_vec()).await.unwrap_err()).contains("is its disk mounted"));
+    fs::remove_dir(home.path().join("artifacts")).unwrap();
+    fs::rename(away, home.path().join("artifacts")).unwrap();
+    assert_eq!(artifacts.get(&hash).await.unwrap(), b"x");
 }
 
 #[tokio::test(flavor = "multi_thread")]
