@@ -55,7 +55,7 @@ async fn what_lost_the_race_is_swept_up_and_nothing_else() {
         "{check}"
     );
 
-    let prune = |arguments: &[&str]| db.jobctl([&["db", "prune", "--json"], arguments].concat(), 0).json();
+    let prune = |arguments: &[&str]| db.jobctl([&["db", "prune", "--json"][..], arguments].concat(), 0).json();
     let dry = prune(&["--dry-run"]);
     assert_eq!(
         (&dry["unnamed"]["files"], &dry["strays"]["files"], &dry["young"]["files"]),
