@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use super::{Listed, hash_of_file};
 use crate::job::Hash;
 
-/// A file that every store has: a mount point without its disk does not.
+/// A folder that every store has: a mount point without its disk does not.
 const MARK: &str = ".store";
 
 /// A folder of artifacts.
@@ -110,8 +110,7 @@ impl Folder {
 
     /// Makes the folder. From now on it is expected to be there.
     pub(super) fn make(&self) -> io::Result<()> {
-        fs::create_dir_all(&self.root)?;
-        File::options().create(true).append(true).open(self.root.join(MARK))?;
+        fs::create_dir_all(self.root.join(MARK))?;
         self.was_there.store(true, Ordering::Relaxed);
         Ok(())
     }
