@@ -6,6 +6,7 @@ pub mod death;
 pub mod desk;
 pub mod devices;
 mod family;
+pub mod gpus;
 mod inputs;
 mod log;
 pub mod machine;

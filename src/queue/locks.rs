@@ -59,6 +59,33 @@ pub(super) async fn lock_dependants(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Re
     Ok(())
 }
 
+/// Locks jobs that are to live again, all that depends on them, and the parents of all these: none of them ends while the
+/// graph is put together again. Only one transaction at a time does that, or enqueues.
+pub(super) async fn lock_family(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<()> {
+    super::submit::lock(tx).await?;
+    sqlx::query!(
+        "select id
+        from job
+        where id = any(array(
+            with recursive below as (
+                select unnest($1::bigint[]) as id
+                union
+                select job_edge.child from below join job_edge on job_edge.parent = below.id
+            )
+            select id from below
+            union
+            select parent from job_edge where child in (select id from below)
+        ))
+        order by id
+        for update",
+        jobs
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("lock the jobs, their parents and their dependants")?;
+    Ok(())
+}
+
 /// Locks the sweeps that a job's failure stops.
 async fn lock_stopping_sweeps(tx: &mut Tx<'_>, job: JobId) -> anyhow::Result<Vec<i32>> {
     sqlx::query_scalar!(

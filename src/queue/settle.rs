@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::locks::{Reach, lock};
 use super::wake::{Call, notify};
-use super::{LeaseLost, Tx, backoff_limit_s};
+use super::{LeaseLost, Tx, backoff_limit_s, lanes};
 use crate::job::outcome::Cause;
 use crate::job::{JobId, Lease, State};
 
@@ -107,7 +107,27 @@ pub(super) async fn end_attempt(tx: &mut Tx<'_>, it: &Ended<'_>) -> anyhow::Resu
         _ => backoff_limit_s(tries.n_attempts),
     };
     put_back(tx, it.job, within_s).await?;
+    if it.cause == Cause::Memory
+        && let Some(had) = gpu_memory(tx, it.lease).await?
+    {
+        lanes::raise_memory(tx, it.job, had).await?;
+    }
     Ok(true)
+}
+
+/// How much memory, in GiB, each GPU had of the slot that an attempt ran in; none for slots on the processor.
+async fn gpu_memory(tx: &mut Tx<'_>, lease: Lease) -> anyhow::Result<Option<u32>> {
+    let had = sqlx::query_scalar!(
+        "select min(memory_gib)
+        from attempt
+        join worker_device on worker_device.worker_id = attempt.worker_id and worker_device.slot = attempt.slot
+        where attempt.lease = $1",
+        lease.0
+    )
+    .fetch_one(&mut **tx)
+    .await
+    .context("look at the GPU's memory")?;
+    Ok(had.and_then(|it| u32::try_from(it).ok()))
 }
 
 /// The end of an attempt's log as the end of an error; empty if it printed nothing.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::child::Child;
 use super::devices::SlotDevice;
+use super::gpus::Gpus;
 use super::machine;
 use super::scratch::Scratch;
 use super::strays::Strays;
@@ -22,7 +23,7 @@ use super::wish::{Stop, Wish};
 use super::within::within;
 use crate::config::Times;
 use crate::job::Lease;
-use crate::queue::claim::{self, Introduction, Pulse, beat, claim, register};
+use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, claim, note_memory, register};
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -36,6 +37,8 @@ pub struct Options {
     pub times: Times,
     /// When it stops by itself.
     pub until: Until,
+    /// What it is called by: jobs may ask for labels.
+    pub labels: Vec<String>,
 }
 
 /// When a worker stops by itself.
@@ -52,6 +55,8 @@ pub enum Until {
 struct Agent {
     bench: Arc<Bench>,
     options: Options,
+    gpus: Vec<Gpu>,
+    watch: Arc<Gpus>,
     /// Changes when the worker was given up and registers again.
     id: Mutex<Uuid>,
     running: Mutex<HashMap<Lease, watch::Sender<Wish>>>,
@@ -64,7 +69,9 @@ struct Agent {
 /// # Errors
 /// Postgres is out of reach at the start.
 pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
-    let id = introduce(&pool, &options.slots).await?;
+    let watch = Arc::new(tokio::task::spawn_blocking(Gpus::open).await?);
+    let gpus = SlotDevice::describe(&options.slots, &watch);
+    let id = introduce(&pool, &options, &gpus).await?;
     if let Err(error) = artifacts.prepare() {
         tracing::warn!(error = format!("{error:#}"), "results wait until the store can be written");
     }
@@ -73,6 +80,8 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
     let agent = Arc::new(Agent {
         bench,
         options,
+        gpus,
+        watch,
         id: Mutex::new(id),
         running: Mutex::default(),
         bells: Bells::default(),
@@ -84,7 +93,7 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
             SlotDevice::Cpu => format!("cpu:{slot_idx}"),
             SlotDevice::Cuda(_) => device.name(),
         };
-        slots.spawn(serve(agent.clone(), name, *device));
+        slots.spawn(serve(agent.clone(), name, device.clone()));
     }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
@@ -107,11 +116,12 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
     timeout(Duration::from_secs(5), settle::retire(&agent.bench.pool, id)).await.context("Postgres does not answer")?
 }
 
-async fn introduce(pool: &PgPool, slots: &[SlotDevice]) -> anyhow::Result<Uuid> {
+async fn introduce(pool: &PgPool, options: &Options, gpus: &[Gpu]) -> anyhow::Result<Uuid> {
     let id = Uuid::now_v7();
-    let (n_slots, has_cuda) = (slots.len(), slots.iter().any(|it| *it != SlotDevice::Cpu));
+    let (n_slots, labels) = (options.slots.len(), options.labels.as_slice());
     let (host, program, machine) = (machine::host(), machine::program(), machine::describe());
-    register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots, has_cuda }).await?;
+    register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots, labels, gpus })
+        .await?;
     tracing::info!(worker = %id, host, n_slots, "the worker is ready");
     Ok(id)
 }
@@ -120,6 +130,7 @@ async fn introduce(pool: &PgPool, slots: &[SlotDevice]) -> anyhow::Result<Uuid> 
 async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
     let n_threads = (machine::n_cores() / agent.options.slots.len()).max(1);
     let device_name = device.name();
+    let offer = device.offer(&agent.gpus, &agent.options.labels);
     let mut stop = agent.stop.subscribe();
     let mut bell = agent.bells.ready.subscribe();
     let mut child = None;
@@ -141,8 +152,7 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
         };
         bell.mark_unchanged();
         let worker = *lock(&agent.id);
-        let claimed =
-            within(agent.options.times.stale, claim_any(&agent.bench.pool, worker, &slot, device, loaded)).await;
+        let claimed = within(agent.options.times.stale, claim(&agent.bench.pool, worker, &slot, &offer, loaded)).await;
         child = match claimed {
             Ok(Some(job)) => {
                 loaded = job.affinity.or(loaded);
@@ -166,22 +176,6 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
     if let Some(child) = child {
         child.end().await;
     }
-}
-
-/// Takes the best job of the first of the device's lanes that has any.
-async fn claim_any(
-    pool: &PgPool,
-    worker: Uuid,
-    slot: &str,
-    device: SlotDevice,
-    loaded: Option<i64>,
-) -> anyhow::Result<Option<claim::Claimed>> {
-    for lane in device.lanes() {
-        if let Some(job) = claim(pool, worker, slot, *lane, loaded).await? {
-            return Ok(Some(job));
-        }
-    }
-    Ok(None)
 }
 
 /// Waits for a wake-up, the end of about `limit`, or the order to stop.
@@ -226,6 +220,20 @@ impl Agent {
     }
 }
 
+/// Notes how full the GPUs' memory is: whoever fills it, no job of ours has to.
+async fn watch_memory(agent: &Arc<Agent>, worker: Uuid) -> anyhow::Result<()> {
+    if agent.gpus.is_empty() {
+        return Ok(());
+    }
+    let (watch, slots) = (agent.watch.clone(), agent.options.slots.clone());
+    let used = tokio::task::spawn_blocking(move || {
+        let of = |ordinal: &usize| Some((format!("cuda:{ordinal}"), watch.used_mib(*ordinal)?));
+        slots.iter().flat_map(SlotDevice::gpus).filter_map(of).collect::<Vec<_>>()
+    })
+    .await?;
+    note_memory(&agent.bench.pool, worker, &used).await
+}
+
 /// Says that the worker lives, hears of cancelled and lost jobs, and rescues those of dead workers.
 async fn heartbeat(agent: Arc<Agent>) {
     let times = agent.options.times;
@@ -246,13 +254,18 @@ async fn heartbeat(agent: Arc<Agent>) {
             Ok(Ok(None)) => {
                 tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
                 agent.want(|lease| known.contains(&lease), |it| it.abandon = true);
-                match within(times.stale, introduce(pool, &agent.options.slots)).await {
+                match within(times.stale, introduce(pool, &agent.options, &agent.gpus)).await {
                     Ok(id) => *lock(&agent.id) = id,
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }
             }
             Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot beat; trying again"),
             Err(_) => tracing::warn!("Postgres does not answer a beat; trying again"),
+        }
+        match timeout(times.stale, watch_memory(&agent, id)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error = format!("{error:#}"), "cannot note the GPUs' memory"),
+            Err(_) => tracing::warn!("the GPUs' memory cannot be read"),
         }
         match timeout(times.stale, rescue(pool, times.stale, times.grace)).await {
             Ok(Ok(0)) => {}

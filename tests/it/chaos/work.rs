@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use jobctl::job::task::Task;
@@ -52,12 +53,22 @@ impl Work {
         let parents: HashMap<usize, usize> = edges.iter().map(|it| (it.child, it.parent)).collect();
         let job = |task: &Rehearse| {
             let task = Task::Rehearse(task.clone());
-            Job { key: task.key(), task, subject: None, reference: None, affinity: None, megapixels: 0.0 }
+            Job {
+                key: task.key(),
+                task,
+                subject: None,
+                reference: None,
+                affinity: None,
+                megapixels: 0.0,
+                needs: Arc::default(),
+            }
         };
         let plan = Plan {
             name: format!("chaos-{}", self.n_sweeps),
             on_failure: OnFailure::Continue,
             priority: dice.random_range(0..3),
+            max_running: None,
+            limits: BTreeMap::new(),
             sources: Vec::new(),
             cells: Vec::new(),
             jobs: tasks.iter().map(job).collect(),

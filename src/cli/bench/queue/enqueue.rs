@@ -1,6 +1,7 @@
 //! Plans of jobs that do nothing, and how long enqueueing them takes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -8,6 +9,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use super::Ground;
+use crate::job::needs::Needs;
 use crate::job::task::Task;
 use crate::job::task::rehearse::Rehearse;
 use crate::plan::{Job, Plan};
@@ -21,12 +23,22 @@ const SWEEP: u32 = 100_000;
 pub(super) fn plan(name: &str, seeds: impl IntoIterator<Item = u64>) -> Plan {
     let job = |seed| {
         let task = Task::Rehearse(Rehearse { seed, steps: 1, ..Rehearse::default() });
-        Job { key: task.key(), task, subject: None, reference: None, affinity: None, megapixels: 0.0 }
+        Job {
+            key: task.key(),
+            task,
+            subject: None,
+            reference: None,
+            affinity: None,
+            megapixels: 0.0,
+            needs: Arc::default(),
+        }
     };
     Plan {
         name: name.to_owned(),
         on_failure: OnFailure::Continue,
         priority: 0,
+        max_running: None,
+        limits: BTreeMap::new(),
         sources: Vec::new(),
         cells: Vec::new(),
         jobs: seeds.into_iter().map(job).collect(),
@@ -44,6 +56,8 @@ pub(super) fn plans(n: u32) -> Vec<Plan> {
 pub(super) fn nobodys(n: u32) -> Plan {
     let mut plan = plan("elsewhere", (0..u64::from(n)).map(|it| u64::MAX - it));
     plan.priority = 100;
+    let needs = Arc::new(Needs { labels: vec!["elsewhere".to_owned()], ..Needs::default() });
+    plan.jobs.iter_mut().for_each(|it| it.needs = needs.clone());
     plan
 }
 

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::job::needs::Offer;
 use crate::queue::claim::{Claimed, Introduction, beat, claim, register};
-use crate::queue::submit::LANE_CPU;
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::worker::desk::Desk;
@@ -56,7 +56,7 @@ impl Executors {
         let shared = Arc::new(Shared {
             pool: pool.clone(),
             worker,
-            desk: (how == How::Batched).then(|| Desk::open(pool.clone())),
+            desk: (how == How::Batched).then(|| Desk::open(pool.clone(), Offer::default())),
             bells: Bells::default(),
             n_left: AtomicUsize::new(n_jobs),
             all_done: Notify::new(),
@@ -85,7 +85,8 @@ impl Executors {
 
 async fn introduce(pool: &PgPool, n: usize) -> anyhow::Result<Uuid> {
     let id = Uuid::now_v7();
-    let worker = Introduction { id, host: "bench", program: "bench", machine: "bench", n_slots: n, has_cuda: false };
+    let worker =
+        Introduction { id, host: "bench", program: "bench", machine: "bench", n_slots: n, labels: &[], gpus: &[] };
     register(pool, &worker).await?;
     Ok(id)
 }
@@ -108,8 +109,8 @@ async fn execute<Start: Fn(&Claimed)>(shared: Arc<Shared<Start>>, slot: String) 
         bell.mark_unchanged();
         let Shared { pool, worker, .. } = &*shared;
         let claimed = match &shared.desk {
-            Some(desk) => desk.claim(*worker, &slot, LANE_CPU).await?,
-            None => claim(pool, *worker, &slot, LANE_CPU, None).await?,
+            Some(desk) => desk.claim(*worker, &slot).await?,
+            None => claim(pool, *worker, &slot, &Offer::default(), None).await?,
         };
         let Some(job) = claimed else {
             let _ = tokio::time::timeout(Duration::from_secs(2), bell.changed()).await;

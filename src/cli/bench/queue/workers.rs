@@ -9,10 +9,10 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::Ground;
+use crate::job::needs::Offer;
 use crate::queue::claim::{Introduction, beat, claim, register};
 use crate::queue::load;
 use crate::queue::rescue::rescue;
-use crate::queue::submit::LANE_CPU;
 
 const STALE: Duration = Duration::from_secs(45);
 
@@ -22,7 +22,8 @@ pub(super) async fn measure(ground: &Ground, n: u32, length: Duration) -> anyhow
     for idx in 0..n {
         let id = Uuid::now_v7();
         let host = format!("host{idx}");
-        let worker = Introduction { id, host: &host, program: "bench", machine: "bench", n_slots: 8, has_cuda: false };
+        let worker =
+            Introduction { id, host: &host, program: "bench", machine: "bench", n_slots: 8, labels: &[], gpus: &[] };
         register(&ground.pool, &worker).await?;
         workers.push(id);
     }
@@ -41,7 +42,7 @@ pub(super) async fn measure(ground: &Ground, n: u32, length: Duration) -> anyhow
                     counts[0].fetch_add(1, Ordering::Relaxed);
                     rescue(&pool, STALE, STALE).await?;
                     counts[1].fetch_add(1, Ordering::Relaxed);
-                    claim(&pool, *id, "cpu:0", LANE_CPU, None).await?;
+                    claim(&pool, *id, "cpu:0", &Offer::default(), None).await?;
                     counts[2].fetch_add(1, Ordering::Relaxed);
                 }
             }
