@@ -15,6 +15,7 @@ mod picture;
 mod report;
 mod retry;
 mod run;
+mod schedule;
 mod score;
 mod show;
 mod slot;
@@ -68,6 +69,7 @@ enum Command {
     Enqueue(enqueue::Args),
     Plan(enqueue::PlanArgs),
     Worker(worker::Args),
+    Schedule(schedule::Args),
     Status(status::Args),
     Jobs(jobs::Args),
     Show(show::Args),
@@ -96,6 +98,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Enqueue(args) => block_on(enqueue::run(args, config)),
         Command::Plan(args) => block_on(enqueue::plan_only(args, config)),
         Command::Worker(args) => block_on(worker::run(args, config)),
+        Command::Schedule(args) => block_on(schedule::run(args, config)),
         Command::Status(args) => block_on(status::run(args, config)),
         Command::Jobs(args) => block_on(jobs::run(args, config)),
         Command::Show(args) => block_on(show::run(args, config)),

@@ -1,11 +1,13 @@
 //! The queue: the only writer of jobs. Every function leaves the tables consistent or unchanged.
 
 pub mod bulk;
+pub mod calendar;
 pub mod claim;
 pub mod control;
 pub mod devices;
 pub mod look;
 pub mod rescue;
+pub mod schedule;
 pub mod settle;
 pub mod submit;
 pub mod wake;

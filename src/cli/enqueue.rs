@@ -17,11 +17,13 @@ use crate::database;
 use crate::job::State;
 use crate::job::task::{Evaluate, MetricId, Pool, Task};
 use crate::plan::{Plan, plan};
+use crate::queue::schedule::firing::{Held, finish};
 use crate::queue::{devices, look, submit};
 use crate::store::files::FileHashes;
 use crate::store::made::save_parts;
 use crate::store::record::{KnownScores, record_plan};
 use crate::sweep::Sweep;
+use crate::sweep::fault::Faults;
 use crate::sweep::inventory::{Inventory, Progress, scan};
 use crate::sweep::packages::Resources;
 use crate::worker::machine;
@@ -91,7 +93,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let Some(sweep) = load(&args.sweep)? else { return Ok(Outcome::Misused) };
     let pool = database::open(config, 4).await?;
     let confirm = if args.dry_run || args.yes { Confirm::Assume } else { Confirm::Ask };
-    let ask = Ask { confirm, needs_cuda_within: None, dry_run: args.dry_run };
+    let ask = Ask { confirm, needs_cuda_within: None, dry_run: args.dry_run, firing: None };
     let Some(summary) = enqueue(&pool, sweep, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, args.dry_run, args.json)?;
     Ok(Outcome::Done)
@@ -123,11 +125,8 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read the sweep {}", path.display()))?;
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
-    let name = path.display().to_string();
-    let looked_up = Sweep::parse(&text, &name)
-        .and_then(|sweep| sweep.look_up(&text, &name, &base).map(|resources| (sweep, resources)));
-    match looked_up {
-        Ok((sweep, resources)) => Ok(Some(Loaded { sweep, text, base, resources })),
+    match understand(text, &path.display().to_string(), base) {
+        Ok(loaded) => Ok(Some(loaded)),
         Err(faults) => {
             if std::io::stderr().is_terminal() {
                 eprintln!("{}", faults.for_terminal(100));
@@ -140,6 +139,16 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
     }
 }
 
+/// Reads the text of a sweep file called `name`, whose paths start from `base`.
+///
+/// # Errors
+/// Its mistakes.
+pub fn understand(text: String, name: &str, base: PathBuf) -> Result<Loaded, Faults> {
+    let sweep = Sweep::parse(&text, name)?;
+    let resources = sweep.look_up(&text, name, &base)?;
+    Ok(Loaded { sweep, text, base, resources })
+}
+
 /// How a sweep is to be enqueued.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
@@ -149,6 +158,8 @@ pub struct Ask {
     pub needs_cuda_within: Option<Duration>,
     /// Change nothing.
     pub dry_run: bool,
+    /// The firing that ends with it, in the same transaction.
+    pub firing: Option<Held>,
 }
 
 /// What to do about very many cells.
@@ -227,6 +238,9 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result
         if n_done > 0 {
             summary.done.insert(kind.to_owned(), n_done);
         }
+    }
+    if let Some(held) = ask.firing {
+        finish(&mut tx, held, &summary).await?;
     }
     if ask.dry_run {
         tx.rollback().await?;

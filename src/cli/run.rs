@@ -59,6 +59,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         // Without CUDA in sight the jobs that need it would keep this command waiting for ever.
         needs_cuda_within: (!slots.iter().any(|it| *it != SlotDevice::Cpu)).then_some(config.times.stale),
         dry_run: false,
+        firing: None,
     };
     let Some(summary) = enqueue(&pool, loaded, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, false, args.json)?;
