@@ -8,6 +8,7 @@ mod enqueue;
 mod generate;
 mod jobs;
 mod lines;
+pub mod log;
 mod logs;
 mod model;
 mod pause;
@@ -20,6 +21,7 @@ mod score;
 mod show;
 mod slot;
 mod status;
+mod top;
 mod worker;
 
 use std::process::ExitCode;
@@ -61,6 +63,9 @@ impl From<Outcome> for ExitCode {
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// What log lines look like; else $JOBCTL_LOG_FORMAT, else text. $JOBCTL_LOG (or $RUST_LOG) says what is logged.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<log::Format>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -71,6 +76,7 @@ enum Command {
     Worker(worker::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Top(top::Args),
     Jobs(jobs::Args),
     Show(show::Args),
     Logs(logs::Args),
@@ -100,6 +106,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Worker(args) => block_on(worker::run(args, config)),
         Command::Schedule(args) => block_on(schedule::run(args, config)),
         Command::Status(args) => block_on(status::run(args, config)),
+        Command::Top(args) => block_on(top::run(args, config)),
         Command::Jobs(args) => block_on(jobs::run(args, config)),
         Command::Show(args) => block_on(show::run(args, config)),
         Command::Logs(args) => block_on(logs::run(args, config)),

@@ -5,12 +5,14 @@ pub mod calendar;
 pub mod claim;
 pub mod control;
 pub mod devices;
+pub mod gauge;
 pub mod look;
 pub mod rescue;
 pub mod schedule;
 pub mod settle;
 pub mod submit;
 pub mod wake;
+pub mod watch;
 
 use sqlx::{Postgres, Transaction};
 

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod child;
 pub mod devices;
+pub mod health;
 mod inputs;
 pub mod machine;
 pub mod pipe;
@@ -10,3 +11,4 @@ mod results;
 mod scratch;
 pub mod slot;
 mod turn;
+pub mod vitals;

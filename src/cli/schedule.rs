@@ -12,7 +12,7 @@ use super::enqueue::load;
 use super::lines::{plain, say, say_json, table};
 use crate::config::Config;
 use crate::database;
-use crate::queue::calendar::{Calendar, moment, timestamp};
+use crate::queue::calendar::{Calendar, timestamp};
 use crate::queue::schedule::{self, Action, Fired, Firing, Missed, New, Schedule};
 
 /// Have sweeps enqueued again and again, by a cron line in a time zone.
@@ -267,10 +267,10 @@ fn came_to(state: Option<&str>, error: Option<&str>, result: Option<&serde_json:
     }
 }
 
-/// The database's moment as jiff has it, and back: what was stored is what is shown.
 #[cfg(test)]
 mod tests {
-    use super::{came_to, check_name, moment, timestamp};
+    use super::{came_to, check_name};
+    use crate::queue::calendar::{moment, timestamp};
 
     #[test]
     fn a_firing_says_what_it_came_to() {

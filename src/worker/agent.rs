@@ -17,6 +17,7 @@ use super::devices::SlotDevice;
 use super::machine;
 use super::scratch::Scratch;
 use super::turn::{self, Bench, Order};
+use super::vitals::Vitals;
 use crate::config::Times;
 use crate::job::Lease;
 use crate::queue::claim::{self, Introduction, beat, claim, register};
@@ -33,6 +34,8 @@ pub struct Options {
     pub times: Times,
     /// When it stops by itself.
     pub until: Until,
+    /// Where it counts what it does.
+    pub vitals: Arc<Vitals>,
 }
 
 /// When a worker stops by itself.
