@@ -77,3 +77,32 @@ comment on table pruned is 'How many ended jobs of each sweep `jobctl db prune` 
 -- What ended lately, and what ended badly, without reading the months before.
 create index job_history_by_end on job_history using brin (ended_at) with (autosummarize = on, pages_per_range = 32);
 create index job_history_not_done on job_history (id) where state <> 'done';
+
+create or replace view sweep_status as
+select
+    sweep.slug as sweep,
+    case
+        when sweep.cancelled_at is not null then 'cancelled'
+        when sweep.paused then 'paused'
+        when exists (select from sweep_job join job on job.id = sweep_job.job_id where sweep_job.sweep_id = sweep.id) then 'active'
+        else 'ended'
+    end as state,
+    sweep.enqueued_at,
+    coalesce(counts.of_state, '{}') as jobs
+from sweep
+left join lateral (
+    select jsonb_object_agg(state, n) as of_state
+    from (
+        select state, sum(n)::bigint as n
+        from (
+            select every_job.state, count(*) as n
+            from sweep_job join every_job on every_job.id = sweep_job.job_id
+            where sweep_job.sweep_id = sweep.id
+            group by every_job.state
+            union all
+            select state, n from pruned where sweep_id = sweep.id
+        ) as there_and_pruned
+        group by state
+    ) as by_state
+) as counts on true;
+comment on view sweep_status is 'Each sweep with its jobs counted by state, those that were pruned among them.';

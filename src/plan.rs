@@ -3,6 +3,7 @@
 mod build;
 mod expand;
 mod making;
+mod rehearse;
 mod trim;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ pub mod making;
 pub mod packages;
 pub mod prompts;
 mod read;
+pub mod rehearse;
 mod sample;
 
 use crate::job::task::Step;
@@ -17,6 +18,7 @@ use crate::metrics::Metric;
 pub use fault::{Fault, Faults};
 pub use inventory::{Inventory, SourceFile};
 pub use making::{Generate, Reconstruct};
+pub use rehearse::Rehearse;
 
 /// A sweep file, read and found to be right.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct Sweep {
     pub generate: Vec<Generate>,
     /// The `[[reconstruct]]` blocks, in the file's order.
     pub reconstruct: Vec<Reconstruct>,
+    /// The `[[rehearse]]` blocks, in the file's order.
+    pub rehearse: Vec<Rehearse>,
     /// The `[evaluate]` block.
     pub evaluate: Evaluation,
 }
@@ -276,7 +280,8 @@ impl Sweep {
         let n_prompts = |idx: usize| inventory.prompts.get(idx).map_or(0, |it| it.len() as u64);
         let generated = self.generate.iter().enumerate().map(|(idx, it)| it.n_points().saturating_mul(n_prompts(idx)));
         let reconstructed = self.reconstruct.iter().map(|it| it.n_points().saturating_mul(n_files(it.of)));
-        let made = generated.chain(reconstructed);
+        let rehearsed = self.rehearse.iter().map(|it| u64::from(it.n));
+        let made = generated.chain(reconstructed).chain(rehearsed);
         (0..self.images.len()).map(n_files).chain(n_cells).chain(made).fold(0, u64::saturating_add)
     }
 }

@@ -2,13 +2,18 @@
 
 pub mod agent;
 pub mod child;
+pub mod death;
 pub mod devices;
+mod family;
 pub mod health;
 mod inputs;
+mod log;
 pub mod machine;
+mod notes;
 pub mod pipe;
 mod results;
 mod scratch;
 pub mod slot;
 mod turn;
 pub mod vitals;
+mod wish;

@@ -1,5 +1,7 @@
 //! `jobctl db`: the database, above all the private one.
 
+mod retention;
+
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -36,6 +38,8 @@ enum Action {
     Stop,
     /// Bring the tables up to date.
     Migrate,
+    /// Take old months out of the history.
+    Prune(retention::Args),
 }
 
 /// See [`Args`].
@@ -56,6 +60,7 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
             block_on(migrate(config))?;
             say("the database is up, its tables up to date");
         }
+        Action::Prune(args) => return block_on(retention::run(args, config)),
         Action::Stop if config.database_url.is_some() => {
             eprintln!("error: DATABASE_URL is set: that Postgres is not ours to stop");
             return Ok(Outcome::Misused);

@@ -27,13 +27,15 @@ const DEFAULT: &str = "info,sqlx=error";
 pub fn start(format: Option<Format>, wishes: &LogWishes) -> anyhow::Result<()> {
     let format = match (format, &wishes.format) {
         (Some(format), _) => format,
-        (None, Some(word)) => Format::from_str(word, true)
-            .map_err(|_| anyhow::anyhow!("JOBCTL_LOG_FORMAT is `{}`: it is `text` or `json`", printable(word, false)))?,
+        (None, Some(word)) => Format::from_str(word, true).map_err(|_| {
+            anyhow::anyhow!("JOBCTL_LOG_FORMAT is `{}`: it is `text` or `json`", printable(word, false))
+        })?,
         (None, None) => Format::Text,
     };
     let filter = match &wishes.filter {
-        Some((name, text)) => EnvFilter::try_new(text)
-            .map_err(|error| anyhow::anyhow!("{name} is `{}`: {error}; `debug` or `info,sqlx=warn` would do", printable(text, false)))?,
+        Some((name, text)) => EnvFilter::try_new(text).map_err(|error| {
+            anyhow::anyhow!("{name} is `{}`: {error}; `debug` or `info,sqlx=warn` would do", printable(text, false))
+        })?,
         None => EnvFilter::new(DEFAULT),
     };
     let colours = format == Format::Text && io::stderr().is_terminal();

@@ -218,7 +218,8 @@ fn list(schedules: &[Schedule], json: bool) -> anyhow::Result<()> {
     let mut rows = table(&["SCHEDULE", "CRON", "ZONE", "NEXT", "LAST", "CAME TO"]);
     for it in schedules {
         let local = |at| anyhow::Ok(it.calendar()?.local(timestamp(at)?));
-        let show = |at: Option<_>| at.map_or_else(|| "-".to_owned(), |at| local(at).unwrap_or_else(|error| error.to_string()));
+        let show =
+            |at: Option<_>| at.map_or_else(|| "-".to_owned(), |at| local(at).unwrap_or_else(|error| error.to_string()));
         rows.add_row([
             it.name.clone(),
             plain(&it.cron),

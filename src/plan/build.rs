@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use rayon::prelude::*;
 
 use super::expand::{Recipe, recipes};
-use super::{Cell, Edge, EdgeKind, Job, Plan, making};
+use super::{Cell, Edge, EdgeKind, Job, Plan, making, rehearse};
 use crate::job::Hash;
 use crate::job::task::{Evaluate, MetricId, Picture, Pool, Step, Task};
 use crate::metrics::{Metric, Needs};
@@ -56,6 +56,7 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
             plan.cells.push(Cell { source: n_recipes + source_idx, job, ..cell.cell });
         }
     }
+    rehearse::add(sweep, &mut plan, &mut by_key);
     let mut seen = HashSet::with_capacity(plan.sources.len());
     if let Some(twice) = plan.sources.iter().find(|it| !seen.insert(it.name.as_str())) {
         bail!("two sources are called `{}`: give a block another name", twice.name);

@@ -56,7 +56,7 @@ impl Plan {
                     !job_is_empty(&job.task)
                 }
                 // Whoever scores a picture needs it made. Work that was done is known by its key.
-                Task::Encode(_) | Task::Denoise(_) | Task::Decode(_) | Task::Reconstruct(_) => true,
+                Task::Encode(_) | Task::Denoise(_) | Task::Decode(_) | Task::Reconstruct(_) | Task::Rehearse(_) => true,
                 Task::Pool(pool) => {
                     let set = pool.set_key();
                     let waits = parents.get(&idx).is_some_and(|it| it.iter().any(|&parent| places[parent].is_some()));
@@ -91,6 +91,6 @@ fn job_is_empty(task: &Task) -> bool {
     match task {
         Task::Evaluate(it) => it.metrics.is_empty(),
         Task::Pool(it) => it.metrics.is_empty(),
-        Task::Encode(_) | Task::Denoise(_) | Task::Decode(_) | Task::Reconstruct(_) => false,
+        Task::Encode(_) | Task::Denoise(_) | Task::Decode(_) | Task::Reconstruct(_) | Task::Rehearse(_) => false,
     }
 }

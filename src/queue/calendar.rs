@@ -37,7 +37,8 @@ impl Calendar {
              `0 3 * * *` is every day at 3:00, `*/15 9-17 * * MON-FRI` every quarter of an office hour"
         );
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let read = parser.parse(cron).map_err(|error| anyhow::anyhow!("`{cron}` is no cron line: {}", plain(&error)))?;
+        let read =
+            parser.parse(cron).map_err(|error| anyhow::anyhow!("`{cron}` is no cron line: {}", plain(&error)))?;
         let calendar = Self { cron: read, zone };
         // A date that no year has, such as 30 February, is found out when it is looked for.
         if calendar.next(Timestamp::from_second(1_700_000_000).expect("it is in range")).is_none() {
@@ -107,7 +108,9 @@ fn read_zone(name: &str) -> anyhow::Result<TimeZone> {
         .map(|it| it.1);
     match city.or(near) {
         Some(meant) => bail!("there is no time zone `{name}`; is `{meant}` meant?"),
-        None => Err(error).with_context(|| format!("there is no time zone `{name}`; zones are named like Europe/Berlin")),
+        None => {
+            Err(error).with_context(|| format!("there is no time zone `{name}`; zones are named like Europe/Berlin"))
+        }
     }
 }
 

@@ -17,12 +17,16 @@ pub struct Claimed {
     pub id: JobId,
     /// The right to write its result.
     pub lease: Lease,
+    /// Which attempt it is, from 1.
+    pub number: u32,
     /// What to do.
     pub task: Task,
     /// What the slot will have loaded afterwards.
     pub affinity: Option<i64>,
     /// How long the attempt may take.
     pub limit: Duration,
+    /// For how long it could have been claimed.
+    pub waited: Duration,
 }
 
 /// What a worker says of itself when it starts.
@@ -83,9 +87,11 @@ pub async fn claim(
         Ok(Claimed {
             id: JobId(row.id),
             lease: Lease(row.lease),
+            number: u32::try_from(row.n_attempts).unwrap_or_default(),
             task: serde_json::from_str(&row.task).with_context(|| format!("understand the task of job {}", row.id))?,
             affinity: row.affinity,
             limit: Duration::from_secs(u64::try_from(row.limit_s).unwrap_or_default()),
+            waited: Duration::try_from_secs_f64(row.waited_s).unwrap_or_default(),
         })
     })
     .transpose()
@@ -152,10 +158,13 @@ pub async fn progress(pool: &PgPool, job: JobId, lease: Lease, said: &serde_json
 /// Postgres is out of reach.
 pub async fn append_log(pool: &PgPool, lease: Lease, first_seq: i32, lines: &[String]) -> anyhow::Result<()> {
     sqlx::query!(
-        "insert into attempt_log (lease, seq, line)
+        "with open as (
+            select from attempt where lease = $1 and ended_at is null for share
+        )
+        insert into attempt_log (lease, seq, line)
         select $1, $2 + (ordinality - 1)::int, line
         from unnest($3::text[]) with ordinality as said (line, ordinality)
-        where exists (select from attempt where lease = $1 and ended_at is null)
+        where exists (select from open)
         on conflict do nothing",
         lease.0,
         first_seq,

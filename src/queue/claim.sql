@@ -42,12 +42,13 @@ claimed as (
         n_attempts = n_attempts + 1,
         progress = null
     where id in (select id from loaded union all select id from first)
-    returning id, lease, task, affinity, limit_s, n_attempts
+    returning id, lease, task, affinity, limit_s, n_attempts, run_at
 ),
 tried as (
     insert into attempt (lease, job_id, number, worker_id, slot)
     select lease, id, n_attempts, $3, $4
     from claimed
 )
-select id, lease as "lease!", task, affinity, limit_s
+select id, lease as "lease!", task, affinity, limit_s, n_attempts,
+    extract(epoch from clock_timestamp() - run_at)::float8 as "waited_s!"
 from claimed

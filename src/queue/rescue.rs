@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Context;
 use sqlx::PgPool;
 
-use super::backoff_limit_s;
-use super::settle::{close_attempt, end, put_back};
-use crate::job::{JobId, Lease, State};
+use super::settle::{Ended, Tries, Wait, end_attempt};
+use crate::job::outcome::Cause;
+use crate::job::{JobId, Lease};
 
 /// How many jobs one transaction rescues.
 const PAGE: i64 = 100;
@@ -50,7 +50,7 @@ pub async fn rescue(pool: &PgPool, stale: Duration, grace: Duration) -> anyhow::
 async fn rescue_page(pool: &PgPool, grace: Duration) -> anyhow::Result<usize> {
     let mut tx = pool.begin().await?;
     let orphans = sqlx::query!(
-        "select job.id, job.lease as \"lease!\", job.n_attempts, job.max_attempts, job.slot as \"slot!\",
+        "select job.id, job.lease as \"lease!\", job.n_attempts, job.max_attempts, job.n_oom, job.slot as \"slot!\",
             job.cancel_requested_at is not null as \"cancelled!\",
             worker.stopped_at is not null as \"worker_gone!\", worker.host
         from job join worker on worker.id = job.worker_id
@@ -72,17 +72,15 @@ async fn rescue_page(pool: &PgPool, grace: Duration) -> anyhow::Result<usize> {
         } else {
             format!("it outlived its deadline on {} ({})", orphan.host, orphan.slot)
         };
-        close_attempt(&mut tx, lease, if orphan.cancelled { "cancelled" } else { "lost" }, Some(&error)).await?;
-        if orphan.cancelled {
-            end(&mut tx, &[job.0], State::Cancelled, Some("cancelled while it ran")).await?;
-        } else if orphan.n_attempts >= orphan.max_attempts {
-            let error = format!("{error} (attempt {} of {})", orphan.n_attempts, orphan.max_attempts);
-            end(&mut tx, &[job.0], State::Failed, Some(&error)).await?;
-        } else {
-            // A lost worker is no reason to wait, unless the job keeps losing them.
-            let within_s = if orphan.n_attempts == 1 { 0.0 } else { backoff_limit_s(orphan.n_attempts) };
-            put_back(&mut tx, job, within_s).await?;
-        }
+        let tries = Tries {
+            n_attempts: orphan.n_attempts,
+            max_attempts: orphan.max_attempts,
+            n_oom: orphan.n_oom,
+            cancelled: orphan.cancelled,
+        };
+        let cause = if orphan.worker_gone { Cause::Lost } else { Cause::Deadline };
+        let ended = Ended { job, lease, tries, cause, error: &error, outcome: "lost", wait: Wait::AtFirstNone };
+        end_attempt(&mut tx, &ended).await?;
     }
     tx.commit().await?;
     Ok(orphans.len())

@@ -4,6 +4,7 @@ mod axes;
 mod damage;
 mod making;
 mod names;
+mod rehearse;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ use super::fault::{Collector, Faults};
 use super::{Damage, Evaluation, Images, Of, OnFailure, Sweep};
 use crate::metrics::{self, Metric, Needs};
 
-const TOP: &[&str] = &["name", "on_failure", "priority", "images", "damage", "generate", "reconstruct", "evaluate"];
+const TOP: &[&str] =
+    &["name", "on_failure", "priority", "images", "damage", "generate", "reconstruct", "rehearse", "evaluate"];
 const IMAGES: &[&str] = &["name", "path", "captions", "model", "crop"];
 const EVALUATE: &[&str] = &["metrics", "reference", "max_pixels"];
 
@@ -50,7 +52,8 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let drafts: Vec<damage::Draft> = damage_blocks.iter().map(damage::read).collect();
     let generate_blocks = blocks(&block, "generate", "[[generate]]");
     let reconstruct_blocks = blocks(&block, "reconstruct", "[[reconstruct]]");
-    let names = Names::new(&image_blocks, &drafts, &[&generate_blocks, &reconstruct_blocks], faults);
+    let rehearse_blocks = blocks(&block, "rehearse", "[[rehearse]]");
+    let names = Names::new(&image_blocks, &drafts, &[&generate_blocks, &reconstruct_blocks, &rehearse_blocks], faults);
     let images: Vec<Images> = image_blocks.iter().map(images).collect();
     let of = names.resolve(&drafts, faults);
     let damage: Vec<Damage> = drafts.into_iter().zip(of).map(|(draft, of)| draft.finish(of)).collect();
@@ -58,8 +61,10 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let generate: Vec<_> = generate_blocks.iter().map(making::generate).collect();
     let reconstruct: Vec<_> = reconstruct_blocks.iter().map(|it| making::reconstruct(it, &names)).collect();
 
+    let rehearse: Vec<_> = rehearse_blocks.iter().map(rehearse::rehearse).collect();
+
     let is_absent = |key: &str| block.get(key).is_none() && !block.has_misspelt(key);
-    if is_absent("images") && is_absent("generate") {
+    if rehearse.is_empty() && is_absent("images") && is_absent("generate") {
         let help = "add `[[images]]` with a `name` and the `path` of a folder, or `[[generate]]`".to_owned();
         faults.at(&(end..end), "the sweep is empty: it has neither [[images]] nor [[generate]]", help);
     }
@@ -77,6 +82,8 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
             None
         }
         None if block.has_misspelt("evaluate") => None,
+        // Rehearsals make nothing to evaluate.
+        None if !rehearse.is_empty() && images.is_empty() && generate.is_empty() => None,
         None => {
             let help = "add `[evaluate]` with `metrics = [\"NAME\"]`".to_owned();
             faults.at(&(end..end), "the sweep is empty: it has no [evaluate]", help);
@@ -85,7 +92,7 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     };
     let evaluate = evaluate.unwrap_or(Evaluation { metrics: Vec::new(), reference: None, max_pixels: None });
     let name = name.unwrap_or_default().value;
-    Sweep { name, on_failure, priority, images, damage, generate, reconstruct, evaluate }
+    Sweep { name, on_failure, priority, images, damage, generate, reconstruct, rehearse, evaluate }
 }
 
 /// The name becomes a part of ids, which stand in file names and command lines.
@@ -206,6 +213,7 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
         ("[[generate]]", making::GENERATE),
         ("[[reconstruct]]", making::RECONSTRUCT),
         ("[evaluate]", EVALUATE),
+        ("[[rehearse]]", rehearse::KEYS),
     ];
     let home = homes.iter().find(|it| it.1.contains(&key)).map(|it| format!("`{key}` belongs to {}", it.0));
     let help = home.or_else(|| meant(key, keys.iter().copied()));

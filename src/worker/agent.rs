@@ -9,15 +9,17 @@ use rand::RngExt;
 use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::child::Child;
 use super::devices::SlotDevice;
 use super::machine;
 use super::scratch::Scratch;
-use super::turn::{self, Bench, Order};
-use super::vitals::Vitals;
+use super::turn::{self, Bench};
+use super::vitals::{Slot, Vitals};
+use super::wish::{Stop, Wish};
 use crate::config::Times;
 use crate::job::Lease;
 use crate::queue::claim::{self, Introduction, beat, claim, register};
@@ -49,22 +51,12 @@ pub enum Until {
     SweepEnds(i32),
 }
 
-/// How far the worker is in stopping.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Stop {
-    No,
-    /// Finish what runs, take nothing new.
-    Drain,
-    /// Give back what runs.
-    Now,
-}
-
 struct Agent {
     bench: Arc<Bench>,
     options: Options,
     /// Changes when the worker was given up and registers again.
     id: Mutex<Uuid>,
-    running: Mutex<HashMap<Lease, watch::Sender<Order>>>,
+    running: Mutex<HashMap<Lease, watch::Sender<Wish>>>,
     bells: Bells,
     stop: watch::Sender<Stop>,
 }
@@ -76,7 +68,8 @@ struct Agent {
 pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
     let id = introduce(&pool, &options.slots).await?;
     let scratch = Scratch::new(&artifacts.scratch());
-    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace });
+    let vitals = options.vitals.clone();
+    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace, vitals });
     let agent = Arc::new(Agent {
         bench,
         options,
@@ -91,7 +84,8 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
             SlotDevice::Cpu => format!("cpu:{slot_idx}"),
             SlotDevice::Cuda(_) => device.name(),
         };
-        slots.spawn(serve(agent.clone(), name, *device));
+        agent.options.vitals.slot(slot_idx, &name, Slot::Gone);
+        slots.spawn(serve(agent.clone(), slot_idx, name, *device));
     }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
@@ -124,7 +118,8 @@ async fn introduce(pool: &PgPool, slots: &[SlotDevice]) -> anyhow::Result<Uuid> 
 }
 
 /// One slot's life: claim, run, settle, again.
-async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
+async fn serve(agent: Arc<Agent>, slot_idx: usize, slot: String, device: SlotDevice) {
+    let vitals = agent.options.vitals.clone();
     let n_threads = (machine::n_cores() / agent.options.slots.len()).max(1);
     let device_name = device.name();
     let mut stop = agent.stop.subscribe();
@@ -146,16 +141,23 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
                 }
             },
         };
+        vitals.slot(slot_idx, &slot, Slot::Idle);
         bell.mark_unchanged();
         let worker = *lock(&agent.id);
+        let asked = Instant::now();
         let claimed = claim_any(&agent.bench.pool, worker, &slot, device, loaded).await;
+        vitals.asked(asked.elapsed());
         child = match claimed {
             Ok(Some(job)) => {
                 loaded = job.affinity.or(loaded);
                 let orders = agent.begin(&job);
                 tracing::debug!(slot, job = job.id.0, lease = job.lease.0, kind = job.task.kind(), "begins");
-                let survivor = turn::take(&agent.bench, ready, &job, orders).await;
+                vitals.claimed(job.waited);
+                vitals.slot(slot_idx, &slot, Slot::Busy);
+                let span = tracing::info_span!("attempt", %worker, slot, job = job.id.0, lease = job.lease.0, attempt = job.number);
+                let survivor = turn::take(&agent.bench, ready, &job, orders).instrument(span).await;
                 lock(&agent.running).remove(&job.lease);
+                vitals.slot(slot_idx, &slot, if survivor.is_some() { Slot::Idle } else { Slot::Gone });
                 survivor
             }
             Ok(None) => {
@@ -170,8 +172,9 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
         };
     }
     if let Some(child) = child {
-        child.end(Duration::from_secs(1)).await;
+        child.end().await;
     }
+    vitals.slot(slot_idx, &slot, Slot::Gone);
 }
 
 /// Takes the best job of the first of the device's lanes that has any.
@@ -202,38 +205,34 @@ async fn idle(bell: &mut watch::Receiver<()>, stop: &mut watch::Receiver<Stop>, 
 }
 
 impl Agent {
-    /// Notes that an attempt runs, and returns where its orders come from.
-    fn begin(&self, job: &claim::Claimed) -> watch::Receiver<Order> {
-        let first = if *self.stop.borrow() == Stop::Now { Order::Release } else { Order::Run };
-        let (sender, orders) = watch::channel(first);
-        lock(&self.running).insert(job.lease, sender);
-        orders
+    /// Notes that an attempt runs, and returns where it hears what is wanted of it.
+    fn begin(&self, job: &claim::Claimed) -> watch::Receiver<Wish> {
+        let mut running = lock(&self.running);
+        // Under the lock: whoever stops the worker meanwhile finds the attempt.
+        let (sender, wishes) = watch::channel(Wish { stop: *self.stop.borrow(), ..Wish::default() });
+        running.insert(job.lease, sender);
+        wishes
     }
 
-    /// Gives an order to every attempt that `which` picks, unless it has one.
-    fn order(&self, order: Order, which: impl Fn(Lease) -> bool) {
-        for (lease, orders) in lock(&self.running).iter() {
-            if which(*lease) {
-                orders.send_if_modified(|it| {
-                    let changes = *it == Order::Run || order == Order::Abandon;
-                    if changes {
-                        *it = order;
-                    }
-                    changes
-                });
-            }
+    /// Wants something more of every attempt that `which` picks.
+    fn want(&self, which: impl Fn(Lease) -> bool, add: impl Fn(&mut Wish)) {
+        for (_, wishes) in lock(&self.running).iter().filter(|it| which(*it.0)) {
+            wishes.send_if_modified(|it| {
+                let before = *it;
+                add(it);
+                *it != before
+            });
         }
     }
 
     fn set_stop(&self, stop: Stop) {
+        self.options.vitals.drains();
         self.stop.send_if_modified(|it| {
             let changes = *it < stop;
             *it = stop.max(*it);
             changes
         });
-        if stop == Stop::Now {
-            self.order(Order::Release, |_| true);
-        }
+        self.want(|_| true, |it| it.stop = it.stop.max(stop));
     }
 }
 
@@ -249,23 +248,33 @@ async fn heartbeat(agent: Arc<Agent>) {
         let known: Vec<Lease> = lock(&agent.running).keys().copied().collect();
         match timeout(times.stale, beat(pool, id)).await {
             Ok(Ok(Some(pulse))) => {
-                agent.order(Order::Cancel, |lease| pulse.cancelled.contains(&lease));
-                agent.order(Order::Abandon, |lease| known.contains(&lease) && !pulse.held.contains(&lease));
+                agent.options.vitals.beaten(true);
+                agent.want(|lease| pulse.cancelled.contains(&lease), |it| it.cancel = true);
+                agent.want(|lease| known.contains(&lease) && !pulse.held.contains(&lease), |it| it.abandon = true);
             }
             Ok(Ok(None)) => {
                 tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
-                agent.order(Order::Abandon, |lease| known.contains(&lease));
+                agent.want(|lease| known.contains(&lease), |it| it.abandon = true);
                 match introduce(pool, &agent.options.slots).await {
                     Ok(id) => *lock(&agent.id) = id,
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }
             }
-            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot beat; trying again"),
-            Err(_) => tracing::warn!("Postgres does not answer a beat; trying again"),
+            Ok(Err(error)) => {
+                agent.options.vitals.beaten(false);
+                tracing::warn!(error = format!("{error:#}"), "cannot beat; trying again");
+            }
+            Err(_) => {
+                agent.options.vitals.beaten(false);
+                tracing::warn!("Postgres does not answer a beat; trying again");
+            }
         }
         match timeout(times.stale, rescue(pool, times.stale, times.grace)).await {
             Ok(Ok(0)) => {}
-            Ok(Ok(n_rescued)) => tracing::info!(n_rescued, "rescued jobs of dead workers"),
+            Ok(Ok(n_rescued)) => {
+                agent.options.vitals.rescued(n_rescued);
+                tracing::info!(n_rescued, "rescued jobs of dead workers");
+            }
             Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot look for orphaned jobs"),
             Err(_) => tracing::warn!("Postgres does not answer"),
         }
@@ -277,23 +286,41 @@ async fn heartbeat(agent: Arc<Agent>) {
     }
 }
 
-/// The first signal drains, for at most the grace time; the second stops now.
+/// SIGTERM and SIGINT drain, for at most the grace time, and the second of them stops now. SIGUSR1 gives back what runs
+/// at once, but for the time that saving takes: a machine is wanted back.
 async fn obey_signals(agent: Arc<Agent>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let grace = agent.options.times.grace;
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    tracing::info!("stopping: finishing what runs; a second signal gives it back at once");
-    agent.set_stop(Stop::Drain);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = sleep(grace) => {}
+    let mut preempt = signal(SignalKind::user_defined1())?;
+    // When the drain is over, while there is one.
+    let mut drained_at = None;
+    loop {
+        let drained = async {
+            match drained_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let next = match *agent.stop.borrow() {
+            Stop::No => Stop::Drain,
+            _ => Stop::Now,
+        };
+        let stop = tokio::select! {
+            _ = terminate.recv() => next,
+            _ = interrupt.recv() => next,
+            _ = preempt.recv() => Stop::GiveBack,
+            () = drained => Stop::GiveBack,
+        };
+        drained_at = (stop == Stop::Drain).then(|| Instant::now() + agent.options.times.grace);
+        match stop {
+            Stop::No | Stop::Drain => {
+                tracing::info!("stopping: finishing what runs; a second signal gives it back at once")
+            }
+            Stop::GiveBack => tracing::info!("stopping now: giving back what runs"),
+            Stop::Now => tracing::info!("stopping at once: what runs is given back as it is"),
+        }
+        agent.set_stop(stop);
     }
-    tracing::info!("stopping now: giving back what runs");
-    agent.set_stop(Stop::Now);
-    // The slots' keepers see it; this stays alive until they have ended.
-    std::future::pending().await
 }
 
 /// Drains the worker when what it works for has ended.

@@ -138,11 +138,12 @@ impl Health {
             Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot count the queue for metrics"),
             Err(_) => tracing::warn!("Postgres does not answer in time for metrics"),
         }
-        match of_queue(last.as_ref().map(|(it, at)| (it, it.age_s + at.elapsed().as_secs_f64())), is_up)
-            .and_then(|more| {
+        match of_queue(last.as_ref().map(|(it, at)| (it, it.age_s + at.elapsed().as_secs_f64())), is_up).and_then(
+            |more| {
                 families.extend(more);
                 TextEncoder::new().encode_to_string(&families).context("write the metrics")
-            }) {
+            },
+        ) {
             Ok(text) => (200, "text/plain; version=0.0.4; charset=utf-8", text),
             Err(error) => (503, PLAIN, format!("{error:#}\n")),
         }

@@ -65,8 +65,9 @@ impl Vitals {
             let options = HistogramOpts::new(name, help).buckets(MOMENTS_S.to_vec());
             kept(&registry, Histogram::with_opts(options).expect(FINE))
         };
-        let spans = HistogramOpts::new("jobctl_job_duration_seconds", "Time from claim to settled, of attempts by kind.")
-            .buckets(SPANS_S.to_vec());
+        let spans =
+            HistogramOpts::new("jobctl_job_duration_seconds", "Time from claim to settled, of attempts by kind.")
+                .buckets(SPANS_S.to_vec());
         let about = GaugeVec::new(Opts::new("jobctl_build_info", "Which jobctl this is: always 1."), &["version"]);
         let about = kept(&registry, about.expect(FINE));
         about.with_label_values(&[&machine::program()]).set(1.0);
@@ -78,7 +79,11 @@ impl Vitals {
             attempts: counters("jobctl_attempts_total", "Attempts that this worker has ended.", &["kind", "outcome"]),
             leases_lost: counter("jobctl_leases_lost_total", "Attempts dropped because their lease was lost."),
             slot_starts: counter("jobctl_slot_starts_total", "Processes of slots started."),
-            slot_deaths: counters("jobctl_slot_restarts_total", "Processes of slots that ended with an attempt.", &["slot"]),
+            slot_deaths: counters(
+                "jobctl_slot_restarts_total",
+                "Processes of slots that ended with an attempt.",
+                &["slot"],
+            ),
             rescued: counter("jobctl_rescued_jobs_total", "Jobs of dead workers that this one has given back."),
             beats_failed: counter("jobctl_failed_beats_total", "Beats that did not reach Postgres."),
             beat_age: kept(

@@ -11,8 +11,7 @@ use crate::support::database::Database;
 impl Database {
     /// Makes a schedule that enqueues nothing that exists.
     async fn schedule(&self, name: &str, cron: &str, missed: Missed) -> i32 {
-        let action =
-            Action::Enqueue { file: "/x/x.toml".to_owned(), base: "/nowhere".to_owned(), text: String::new() };
+        let action = Action::Enqueue { file: "/x/x.toml".to_owned(), base: "/nowhere".to_owned(), text: String::new() };
         let new = New { name, cron, zone: "Europe/Berlin", missed, action: &action };
         schedule::add(&self.pool, &new).await.unwrap();
         schedule::find(&self.pool, name).await.unwrap().id

@@ -4,6 +4,7 @@ mod death;
 mod disk;
 mod input;
 mod orders;
+mod rehearse;
 mod together;
 
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! One look at the queue as lines of text: pure, so that a pipe and a terminal of any size get the same.
 
 use crate::cli::lines::plain;
-use crate::queue::watch::{BAR_S, Frame, Progress, Running};
 use crate::queue::look::Worker;
+use crate::queue::watch::{BAR_S, Frame, Progress, Running};
 
 /// How a picture is wanted.
 #[derive(Clone, Debug)]
@@ -32,7 +32,11 @@ pub struct Line {
 pub fn draw(frame: &Frame, view: &View) -> Vec<Line> {
     let mut lines = head(frame, view);
     let mut rows = Vec::new();
-    table(&mut rows, &["SWEEP", "LEFT", "OF", "RUNS", "FAILED", "A MINUTE", "ENDS IN", ""], frame.sweeps.iter().map(sweep));
+    table(
+        &mut rows,
+        &["SWEEP", "LEFT", "OF", "RUNS", "FAILED", "A MINUTE", "ENDS IN", ""],
+        frame.sweeps.iter().map(sweep),
+    );
     table(&mut rows, &["JOB", "KIND", "ON", "FOR", "TRY", "STEP", "SWEEP"], frame.running.iter().map(running));
     table(&mut rows, &["WORKER", "PID", "RUNS", "SLOTS", "BEAT", "MACHINE"], frame.workers.iter().map(worker));
     let room = view.height.saturating_sub(lines.len()).max(1);

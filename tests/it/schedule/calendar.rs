@@ -70,13 +70,7 @@ fn a_time_that_exists_twice_comes_once() {
         &["2026-04-04T14:45:00Z", "2026-04-05T15:15:00Z"],
     );
     // Whoever looks between the two finds the next day's, not the second.
-    check(
-        "30 2 * * *",
-        "Europe/Berlin",
-        "2026-10-25T00:30:00Z",
-        "2026-10-26T12:00:00Z",
-        &["2026-10-26T01:30:00Z"],
-    );
+    check("30 2 * * *", "Europe/Berlin", "2026-10-25T00:30:00Z", "2026-10-26T12:00:00Z", &["2026-10-26T01:30:00Z"]);
 }
 
 #[test]

@@ -53,10 +53,14 @@ async fn many_workers_at_once_make_and_take_each_firing_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_pause_has_missed_is_made_up_for_as_the_policy_says() {
-    for (missed, expected) in [(Missed::Skip, vec!["missed"]), (Missed::Once, vec!["due"]), (Missed::All, vec!["due"; 5])] {
+    for (missed, expected) in
+        [(Missed::Skip, vec!["missed"]), (Missed::Once, vec!["due"]), (Missed::All, vec!["due"; 5])]
+    {
         let db = Database::new().await;
         // Half a day from now, so that no firing is on time.
-        let hour = db.number("select extract(hour from now() at time zone 'Europe/Berlin' + interval '12 hours')::bigint").await;
+        let hour = db
+            .number("select extract(hour from now() at time zone 'Europe/Berlin' + interval '12 hours')::bigint")
+            .await;
         let id = db.schedule("nightly", &format!("0 {hour} * * *"), missed).await;
         schedule::set_firing(&db.pool, id, Firing::Paused).await.unwrap();
         // As if it had been paused for five firings.
@@ -87,7 +91,10 @@ async fn only_the_databases_clock_makes_a_schedule_due() {
     let db = Database::new().await;
     db.schedule("nightly", "0 3 * * *", Missed::All).await;
     assert_eq!(come_due(&db.pool).await.unwrap(), 0);
-    assert_eq!(db.number("select count(*) from schedule where due_at > now() and due_at <= now() + interval '25 hours'").await, 1);
+    assert_eq!(
+        db.number("select count(*) from schedule where due_at > now() and due_at <= now() + interval '25 hours'").await,
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

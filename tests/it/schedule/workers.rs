@@ -69,7 +69,8 @@ async fn a_folder_that_no_worker_has_is_said() {
     db.execute("update schedule set action = action || '{\"base\": \"/not/here\"}'").await;
     let _worker = db.spawn(["worker", "--slots", "1"]);
     db.jobctl(["schedule", "fire", "nightly"], 0);
-    let left = "select count(*) from firing where state = 'due' and n_attempts = 0 and error like '% has no folder /not/here'";
+    let left =
+        "select count(*) from firing where state = 'due' and n_attempts = 0 and error like '% has no folder /not/here'";
     wait_until("it is left to others", LONG, async || db.number(left).await == 1).await;
 }
 
@@ -107,7 +108,8 @@ async fn a_worker_whose_clock_is_a_year_ahead_fires_nothing_early() {
     assert_eq!(db.number("select count(*) from firing").await, 0);
     // It does fire what is due by the database's clock.
     db.execute("update schedule set due_at = now()").await;
-    wait_until("it fires", LONG, async || db.number("select count(*) from firing where state = 'done'").await == 1).await;
+    wait_until("it fires", LONG, async || db.number("select count(*) from firing where state = 'done'").await == 1)
+        .await;
     worker.signal(rustix::process::Signal::TERM);
     let said = worker.ends_with(0, LONG);
     let year: i32 = jiff::Timestamp::now().strftime("%Y").to_string().parse().unwrap();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use jobctl::job::outcome::Cause;
 use jobctl::job::task::{Evaluate, MetricId, Picture, Task};
 use jobctl::job::{Hash, JobId};
 use jobctl::plan::{Cell, Edge, EdgeKind, Job, Plan, Source};
@@ -118,7 +119,7 @@ impl Database {
         match how {
             How::Finish => settle::finish(&mut tx, job.id, job.lease).await?,
             How::Fail => settle::fail(&mut tx, job.id, job.lease, "no picture").await?,
-            How::Retry => settle::retry_later(&mut tx, job.id, job.lease, "disk").await.map(drop)?,
+            How::Retry => settle::retry_later(&mut tx, job.id, job.lease, Cause::Machine, "disk").await.map(drop)?,
             How::Release => settle::release(&mut tx, job.id, job.lease).await?,
         }
         tx.commit().await?;
