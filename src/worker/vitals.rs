@@ -143,6 +143,8 @@ impl Vitals {
         let mut slots = lock(&self.slots);
         if slots.len() <= idx {
             slots.resize(idx + 1, Slot::Gone);
+            // At 0 from the start, so that the first restart is seen as one.
+            let _ = self.slot_deaths.with_label_values(&[name]);
         }
         let was = std::mem::replace(&mut slots[idx], is);
         if was == Slot::Gone && is != Slot::Gone {
