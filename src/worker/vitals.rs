@@ -30,6 +30,8 @@ pub struct Vitals {
     beats_failed: IntCounter,
     beat_age: Gauge,
     up: GaugeVec,
+    gpu_used: GaugeVec,
+    gpu_total: GaugeVec,
     beat: Mutex<Option<Instant>>,
     draining: AtomicBool,
     slots: Mutex<Vec<Slot>>,
@@ -61,6 +63,9 @@ impl Vitals {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             kept(&registry, IntCounterVec::new(Opts::new(name, help), labels).expect(FINE))
         };
+        let gauges = |name: &str, help: &str| {
+            kept(&registry, GaugeVec::new(Opts::new(name, help), &["device", "model"]).expect(FINE))
+        };
         let moments = |name: &str, help: &str| {
             let options = HistogramOpts::new(name, help).buckets(MOMENTS_S.to_vec());
             kept(&registry, Histogram::with_opts(options).expect(FINE))
@@ -91,6 +96,8 @@ impl Vitals {
                 Gauge::new("jobctl_beat_age_seconds", "Time since this worker's last beat.").expect(FINE),
             ),
             up: kept(&registry, GaugeVec::new(up, &["state"]).expect(FINE)),
+            gpu_used: gauges("jobctl_gpu_memory_used_bytes", "Memory of a GPU in use, by whatever process."),
+            gpu_total: gauges("jobctl_gpu_memory_total_bytes", "Memory of a GPU."),
             beat: Mutex::new(None),
             draining: AtomicBool::new(false),
             slots: Mutex::new(Vec::new()),
@@ -131,6 +138,12 @@ impl Vitals {
         } else {
             self.beats_failed.inc();
         }
+    }
+
+    /// What the driver says of a GPU's memory, in bytes.
+    pub fn gpu(&self, device: &str, model: &str, used: u64, total: u64) {
+        self.gpu_used.with_label_values(&[device, model]).set(used as f64);
+        self.gpu_total.with_label_values(&[device, model]).set(total as f64);
     }
 
     /// The worker takes nothing new any more.
