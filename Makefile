@@ -28,8 +28,8 @@ lint: ## Check format, clippy's lints, dependencies and shell scripts
 	  else echo 'lint: no shellcheck: `apt-get install shellcheck` brings it'; fi
 	@for tool in 'systemd-analyze verify deploy/systemd/jobctl-worker@.service' 'hadolint deploy/compose/Dockerfile' \
 	  'promtool check rules deploy/prometheus/jobctl.rules.yml' 'kubernetes-validate --strict deploy/kubernetes/worker.yaml' \
-	  'docker compose --file deploy/compose/docker-compose.yml config --quiet'; do \
-	  if [[ $$tool == docker* ]]; then docker compose version &>/dev/null; else command -v "$${tool%% *}" >/dev/null; fi \
+	  'check-jsonschema --builtin-schema vendor.compose-spec deploy/compose/docker-compose.yml'; do \
+	  command -v "$${tool%% *}" >/dev/null \
 	    || { echo "lint: not here, so not run: $$tool"; continue; }; \
 	  (set -x; $$tool); \
 	done

@@ -32,7 +32,7 @@ pub struct Gauge {
 }
 
 /// A gauge, and how old it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Measured {
     /// What was counted.
     pub gauge: Gauge,
@@ -42,11 +42,11 @@ pub struct Measured {
     pub took_s: f64,
 }
 
-/// The latest count; counts anew if that is due and nobody else is about it.
+/// The latest count, none if there has not been one yet; counts anew if that is due and nobody else is about it.
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn measure(pool: &PgPool) -> anyhow::Result<Measured> {
+pub async fn measure(pool: &PgPool) -> anyhow::Result<Option<Measured>> {
     let mut tx = pool.begin().await?;
     let due = sqlx::query_scalar!(
         "select true as \"due!\" from queue_gauge where next_at <= clock_timestamp() for update skip locked"
@@ -87,7 +87,7 @@ pub async fn measure(pool: &PgPool) -> anyhow::Result<Measured> {
     .fetch_optional(pool)
     .await
     .context("read the queue's count")?;
-    Ok(row.map_or_else(Measured::default, |row| Measured {
+    Ok(row.map(|row| Measured {
         gauge: row.body.0,
         age_s: row.age_s.unwrap_or_default().max(0.0),
         took_s: row.took_s,

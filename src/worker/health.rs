@@ -134,7 +134,9 @@ impl Health {
         let mut last = self.last.lock().await;
         let is_up = matches!(measured, Ok(Ok(_)));
         match measured {
-            Ok(Ok(measured)) => *last = Some((measured, std::time::Instant::now())),
+            Ok(Ok(Some(measured))) => *last = Some((measured, std::time::Instant::now())),
+            // Another worker counts for the first time.
+            Ok(Ok(None)) => {}
             Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot count the queue for metrics"),
             Err(_) => tracing::warn!("Postgres does not answer in time for metrics"),
         }

@@ -154,6 +154,7 @@ pub async fn take(pool: &PgPool, holder: Uuid, host: &str, hold: Duration) -> an
             from firing join schedule on schedule.id = firing.schedule_id
             where ((firing.state = 'due' and firing.run_at <= now()) or (firing.state = 'running' and firing.held_until < now()))
                 and schedule.removed_at is null and (firing.by_hand or not schedule.paused)
+                and firing.n_attempts < $4
                 and (not $1 = any(firing.lacking) or firing.lacked_at < now() - interval '10 minutes')
             order by firing.run_at, firing.schedule_id, firing.due_at
             limit 1
@@ -168,7 +169,8 @@ pub async fn take(pool: &PgPool, holder: Uuid, host: &str, hold: Duration) -> an
             schedule.action as \"action: Json<Action>\"",
         holder,
         host,
-        hold.as_secs_f64()
+        hold.as_secs_f64(),
+        MOST_ATTEMPTS
     )
     .fetch_optional(pool)
     .await
