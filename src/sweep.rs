@@ -10,8 +10,14 @@ pub mod packages;
 pub mod prompts;
 mod read;
 pub mod rehearse;
+pub mod resources;
 mod sample;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::job::needs::Needs;
 use crate::job::task::Step;
 use crate::metrics::Metric;
 
@@ -29,6 +35,10 @@ pub struct Sweep {
     pub on_failure: OnFailure,
     /// Jobs of a higher priority are claimed first; 0 unless the file says more.
     pub priority: i16,
+    /// So many of its jobs may run at a time; none for as many as will.
+    pub max_running: Option<u32>,
+    /// How long one attempt may take, by kind, where the file says so.
+    pub limits: BTreeMap<String, Duration>,
     /// The `[[images]]` blocks, in the file's order.
     pub images: Vec<Images>,
     /// The `[[damage]]` blocks, in the file's order.
@@ -254,6 +264,8 @@ pub struct Evaluation {
     pub reference: Option<usize>,
     /// Refuse larger files.
     pub max_pixels: Option<u64>,
+    /// What scoring asks of a slot.
+    pub needs: Arc<Needs>,
 }
 
 impl Sweep {

@@ -4,8 +4,10 @@ mod attention;
 mod enqueue;
 mod generate;
 mod metrics;
+mod queue;
 
 use super::{Outcome, block_on};
+use crate::config::Config;
 
 /// Time this machine's work.
 ///
@@ -22,17 +24,19 @@ enum What {
     Metrics(metrics::Args),
     Enqueue(enqueue::Args),
     Generate(generate::Args),
+    Queue(queue::Args),
 }
 
 /// Runs what is to be timed.
 ///
 /// # Errors
 /// Whatever kept it from running.
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
     match &args.what {
         What::Attention(args) => attention::run(args),
         What::Metrics(args) => metrics::run(args),
         What::Enqueue(args) => block_on(enqueue::run(args)),
         What::Generate(args) => generate::run(args),
+        What::Queue(args) => block_on(queue::run(args, config)),
     }
 }

@@ -67,7 +67,13 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let row = summary.row.expect("an enqueued sweep has a row");
 
     let artifacts = Artifacts::new(config.artifacts());
-    let options = Options { slots, times: config.times, until: Until::SweepEnds(row), vitals: Arc::default() };
+    let options = Options {
+        slots,
+        times: config.times,
+        until: Until::SweepEnds(row),
+        labels: Vec::new(),
+        vitals: Arc::default(),
+    };
     let working = work(pool.clone(), artifacts.clone(), options);
     let watching = watch(&pool, row);
     tokio::pin!(working, watching);

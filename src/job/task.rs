@@ -197,6 +197,9 @@ pub enum Task {
 }
 
 impl Task {
+    /// Every kind's name.
+    pub const KINDS: &[&str] = &["encode", "denoise", "decode", "reconstruct", "evaluate", "pool", "rehearse"];
+
     /// The kind's name in tables and on the command line.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -223,7 +226,7 @@ impl Task {
         }
     }
 
-    /// How long one attempt may take: what makes pictures has a CPU's pace in mind.
+    /// How long one attempt may take unless the sweep says otherwise: what makes pictures has a CPU's pace in mind.
     pub fn limit(&self) -> Duration {
         const HOUR_S: u64 = 3600;
         Duration::from_secs(match self {

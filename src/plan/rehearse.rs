@@ -28,7 +28,15 @@ pub(super) fn add(sweep: &Sweep, plan: &mut Plan, by_key: &mut HashMap<Hash, usi
             let key = task.key();
             let picture = Picture::of_job(key).key();
             let subject = Some(picture);
-            let job = Job { key, task, subject, reference: None, affinity: None, megapixels: 0.0 };
+            let job = Job {
+                key,
+                task,
+                subject,
+                reference: None,
+                affinity: None,
+                megapixels: 0.0,
+                needs: block.needs.clone(),
+            };
             let job = Some(place(&mut plan.jobs, by_key, job));
             plan.cells.push(Cell { source, sample: idx.to_string(), key: picture, job, path: None, caption: None });
         }

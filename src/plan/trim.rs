@@ -16,7 +16,7 @@ impl Plan {
     /// scored again unless its scores are known and none of its pictures is scored anew.
     #[must_use]
     pub fn trim(self, known: &dyn Fn(&Hash, Option<&Hash>, &MetricId) -> bool) -> Self {
-        let Self { name, on_failure, priority, mut sources, mut cells, jobs, edges } = self;
+        let Self { name, on_failure, priority, max_running, limits, mut sources, mut cells, jobs, edges } = self;
         let mut compares: HashMap<MetricId, bool> = HashMap::new();
         let mut parents: HashMap<usize, Vec<usize>> = HashMap::new();
         for edge in &edges {
@@ -83,7 +83,7 @@ impl Plan {
             .filter_map(|it| Some(Edge { parent: places[it.parent]?, child: places[it.child]?, kind: it.kind }))
             .filter(|it| seen.insert(*it))
             .collect();
-        Self { name, on_failure, priority, sources, cells, jobs: kept, edges }
+        Self { name, on_failure, priority, max_running, limits, sources, cells, jobs: kept, edges }
     }
 }
 

@@ -3,8 +3,9 @@
 use anyhow::Context;
 use uuid::Uuid;
 
+use super::locks::{Reach, lock};
 use super::wake::{Call, notify};
-use super::{LeaseLost, Tx, backoff_limit_s};
+use super::{LeaseLost, Tx, backoff_limit_s, lanes};
 use crate::job::outcome::Cause;
 use crate::job::{JobId, Lease, State};
 
@@ -20,7 +21,7 @@ const MOST_OOM: i16 = 1;
 /// # Errors
 /// [`LeaseLost`], and then the caller must roll back; or Postgres is out of reach.
 pub async fn finish(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    own(tx, job, lease).await?;
+    own(tx, job, lease, Reach::Children).await?;
     close_attempt(tx, lease, "done", None, None).await?;
     end(tx, &[job.0], State::Done, None).await
 }
@@ -30,7 +31,12 @@ pub async fn finish(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach.
 pub async fn hold(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    own(tx, job, lease).await.map(drop)
+    sqlx::query!("select from job where id = $1 and lease = $2 and state = 'running' for update", job.0, lease.0)
+        .fetch_optional(&mut **tx)
+        .await
+        .context("check the lease")?
+        .ok_or(LeaseLost)?;
+    Ok(())
 }
 
 /// Ends an attempt that failed for the machine's fault: the job is tried again after a while, or fails if this was its
@@ -40,9 +46,7 @@ pub async fn hold(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<(
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
 pub async fn retry_later(tx: &mut Tx<'_>, job: JobId, lease: Lease, cause: Cause, error: &str) -> anyhow::Result<bool> {
-    let tries = own(tx, job, lease).await?;
-    let wait = Wait::Backoff;
-    end_attempt(tx, &Ended { job, lease, tries, cause, error, outcome: "retried", wait }).await
+    end_attempt(tx, &Ended { job, lease, cause, error, outcome: "retried", wait: Wait::Backoff }).await
 }
 
 /// When a job is tried again.
@@ -54,11 +58,10 @@ pub(super) enum Wait {
     AtFirstNone,
 }
 
-/// An attempt that ended without a result, of a job whose row is locked.
+/// An attempt that ended without a result.
 pub(super) struct Ended<'a> {
     pub(super) job: JobId,
     pub(super) lease: Lease,
-    pub(super) tries: Tries,
     pub(super) cause: Cause,
     pub(super) error: &'a str,
     /// The attempt's outcome if the job is tried again.
@@ -68,18 +71,23 @@ pub(super) struct Ended<'a> {
 
 /// Ends an attempt without a result: the job is tried again, fails, or was cancelled. True if it is tried again.
 pub(super) async fn end_attempt(tx: &mut Tx<'_>, it: &Ended<'_>) -> anyhow::Result<bool> {
-    let (tries, error) = (&it.tries, it.error);
+    let seen = peek(tx, it.job, it.lease).await?;
+    let reach = match seen {
+        Tries { cancelled: true, .. } => Reach::Dependants,
+        seen if seen.are_over(it.cause) => Reach::Sweeps,
+        _ => Reach::Children,
+    };
+    let (tries, error) = (own(tx, it.job, it.lease, reach).await?, it.error);
     if tries.cancelled {
         close_attempt(tx, it.lease, "cancelled", Some(it.cause), Some(error)).await?;
         end(tx, &[it.job.0], State::Cancelled, Some("cancelled while it ran")).await?;
         return Ok(false);
     }
-    let ran_out = it.cause == Cause::Memory && tries.n_oom >= MOST_OOM;
-    if ran_out || tries.n_attempts >= tries.max_attempts {
+    if tries.are_over(it.cause) {
         close_attempt(tx, it.lease, if it.outcome == "lost" { "lost" } else { "failed" }, Some(it.cause), Some(error))
             .await?;
         let mut error = format!("{error} (attempt {} of {})", tries.n_attempts, tries.max_attempts);
-        if ran_out {
+        if it.cause == Cause::Memory && tries.n_oom >= MOST_OOM {
             error.push_str(
                 "; memory ran out twice: give it a worker with more, or ask for less: a smaller size, or fewer slots beside it",
             );
@@ -99,7 +107,27 @@ pub(super) async fn end_attempt(tx: &mut Tx<'_>, it: &Ended<'_>) -> anyhow::Resu
         _ => backoff_limit_s(tries.n_attempts),
     };
     put_back(tx, it.job, within_s).await?;
+    if it.cause == Cause::Memory
+        && let Some(had) = gpu_memory(tx, it.lease).await?
+    {
+        lanes::raise_memory(tx, it.job, had).await?;
+    }
     Ok(true)
+}
+
+/// How much memory, in GiB, each GPU had of the slot that an attempt ran in; none for slots on the processor.
+async fn gpu_memory(tx: &mut Tx<'_>, lease: Lease) -> anyhow::Result<Option<u32>> {
+    let had = sqlx::query_scalar!(
+        "select min(memory_gib)
+        from attempt
+        join worker_device on worker_device.worker_id = attempt.worker_id and worker_device.slot = attempt.slot
+        where attempt.lease = $1",
+        lease.0
+    )
+    .fetch_one(&mut **tx)
+    .await
+    .context("look at the GPU's memory")?;
+    Ok(had.and_then(|it| u32::try_from(it).ok()))
 }
 
 /// The end of an attempt's log as the end of an error; empty if it printed nothing.
@@ -124,7 +152,7 @@ async fn last_lines(tx: &mut Tx<'_>, lease: Lease) -> anyhow::Result<String> {
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
 pub async fn fail(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> anyhow::Result<()> {
-    own(tx, job, lease).await?;
+    own(tx, job, lease, Reach::Sweeps).await?;
     close_attempt(tx, lease, "failed", Some(Cause::Task), Some(error)).await?;
     end(tx, &[job.0], State::Failed, Some(error)).await
 }
@@ -135,7 +163,8 @@ pub async fn fail(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> any
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
 pub async fn release(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    if own(tx, job, lease).await?.cancelled {
+    let reach = if peek(tx, job, lease).await?.cancelled { Reach::Dependants } else { Reach::Children };
+    if own(tx, job, lease, reach).await?.cancelled {
         close_attempt(tx, lease, "cancelled", Some(Cause::Order), None).await?;
         return end(tx, &[job.0], State::Cancelled, Some("cancelled while it ran")).await;
     }
@@ -157,25 +186,57 @@ pub async fn retire(pool: &sqlx::PgPool, worker: Uuid) -> anyhow::Result<()> {
 }
 
 /// How often a job was tried, and may be.
-pub(super) struct Tries {
-    pub(super) n_attempts: i32,
-    pub(super) max_attempts: i32,
+struct Tries {
+    n_attempts: i32,
+    max_attempts: i32,
     /// How many of them ran out of memory.
-    pub(super) n_oom: i16,
+    n_oom: i16,
     /// Whether somebody wants it to end.
-    pub(super) cancelled: bool,
+    cancelled: bool,
 }
 
-/// Locks a running job, if the lease is still its own.
-async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries> {
+impl Tries {
+    /// Whether an attempt that ends for this cause was the last.
+    fn are_over(&self, cause: Cause) -> bool {
+        self.n_attempts >= self.max_attempts || (cause == Cause::Memory && self.n_oom >= MOST_OOM)
+    }
+}
+
+/// Locks a running job and what its end may reach, if the lease is still its own.
+async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease, reach: Reach) -> anyhow::Result<Tries> {
+    if reach != Reach::Children {
+        lock(tx, job, reach).await?;
+        return peek(tx, job, lease).await;
+    }
+    // The usual case, in one question. An array, not a sub-select beside an `or`, so that the planner uses the index.
+    let locked = sqlx::query!(
+        "select id, n_attempts, max_attempts, n_oom, cancel_requested_at is not null as \"cancelled!\",
+            coalesce(lease = $2 or $3, false) as \"held!\"
+        from job
+        where id = any(array(select child from job_edge where parent = $1) || $1::bigint)
+        order by id
+        for update",
+        job.0,
+        lease.0,
+        super::fence::is_down()
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("check the lease")?;
+    let own = locked.iter().find(|it| it.id == job.0 && it.held).ok_or(LeaseLost)?;
+    Ok(Tries { n_attempts: own.n_attempts, max_attempts: own.max_attempts, n_oom: own.n_oom, cancelled: own.cancelled })
+}
+
+/// Looks at a running job, if the lease is its own.
+async fn peek(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries> {
     let tries = sqlx::query_as!(
         Tries,
         "select n_attempts, max_attempts, n_oom, cancel_requested_at is not null as \"cancelled!\"
         from job
-        where id = $1 and lease = $2 and state = 'running'
-        for update",
+        where id = $1 and (lease = $2 or $3) and state = 'running'",
         job.0,
-        lease.0
+        lease.0,
+        super::fence::is_down()
     )
     .fetch_optional(&mut **tx)
     .await
@@ -263,7 +324,7 @@ async fn move_to_history(tx: &mut Tx<'_>, jobs: &[i64], state: State, error: Opt
 }
 
 /// Takes ended parents off their children's counts. Returns the children that cannot run any more.
-async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> anyhow::Result<Vec<i64>> {
+pub(super) async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> anyhow::Result<Vec<i64>> {
     // Children are locked in the order of their ids before anything changes: two parents that end
     // at the same time would otherwise wait for each other.
     let children = sqlx::query!(
@@ -289,7 +350,8 @@ async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> any
         )
         update job
         set n_blockers = n_blockers - blocked.n,
-            state = case when n_blockers = blocked.n then 'ready' else 'waiting' end
+            state = case when n_blockers = blocked.n then 'ready' else 'waiting' end,
+            run_at = case when n_blockers = blocked.n then now() else run_at end
         from blocked
         where job.id = blocked.child and job.state = 'waiting'
         returning n_blockers = 0 as \"ready!\"",
@@ -308,7 +370,7 @@ async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> any
     sqlx::query_scalar!(
         "select distinct job.id
         from job join job_edge on job_edge.child = job.id
-        where job_edge.parent = any($1) and job_edge.needs",
+        where job_edge.parent = any($1) and job_edge.needs and job.state <> 'running'",
         parents
     )
     .fetch_all(&mut **tx)

@@ -300,7 +300,7 @@ fn unquoted(value: &Spanned<DeValue>) -> Option<String> {
 }
 
 /// What a bare word in a string's place probably means.
-fn quoted(value: &Spanned<DeValue>) -> Option<String> {
+pub(super) fn quoted(value: &Spanned<DeValue>) -> Option<String> {
     match value.get_ref() {
         it @ (DeValue::Integer(_) | DeValue::Float(_)) => Some(format!("put it in quotes: \"{}\"", shown(it))),
         DeValue::Array(_) => Some("it takes one, not several: write a block for each".to_owned()),

@@ -1,5 +1,8 @@
 //! The block that rehearses a cluster without models.
 
+use std::sync::Arc;
+
+use crate::job::needs::Needs;
 use crate::job::task::rehearse::Fault;
 
 /// So many rehearsals: work of no use that takes time and makes files, so that workers can be tried out.
@@ -21,6 +24,8 @@ pub struct Rehearse {
     pub checkpoint_every: Option<u32>,
     /// The first job's seed; each next one has the next.
     pub seed: u64,
+    /// What each asks of a slot.
+    pub needs: Arc<Needs>,
     /// How each goes wrong.
     pub fault: Option<Fault>,
 }

@@ -1,6 +1,6 @@
 //! The agent: registers, beats, rescues, claims for its slots, and drains when it is told to stop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,14 +15,17 @@ use uuid::Uuid;
 
 use super::child::Child;
 use super::devices::SlotDevice;
+use super::gpus::Gpus;
 use super::machine;
 use super::scratch::Scratch;
+use super::strays::Strays;
 use super::turn::{self, Bench};
 use super::vitals::{Slot, Vitals};
 use super::wish::{Stop, Wish};
+use super::within::within;
 use crate::config::Times;
 use crate::job::Lease;
-use crate::queue::claim::{self, Introduction, beat, claim, register};
+use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, claim, note_memory, register};
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -38,6 +41,8 @@ pub struct Options {
     pub until: Until,
     /// Where it counts what it does.
     pub vitals: Arc<Vitals>,
+    /// What it is called by: jobs may ask for labels.
+    pub labels: Vec<String>,
 }
 
 /// When a worker stops by itself.
@@ -54,6 +59,8 @@ pub enum Until {
 struct Agent {
     bench: Arc<Bench>,
     options: Options,
+    gpus: Vec<Gpu>,
+    watch: Arc<Gpus>,
     /// Changes when the worker was given up and registers again.
     id: Mutex<Uuid>,
     running: Mutex<HashMap<Lease, watch::Sender<Wish>>>,
@@ -66,13 +73,23 @@ struct Agent {
 /// # Errors
 /// Postgres is out of reach at the start.
 pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
-    let id = introduce(&pool, &options.slots).await?;
+    let watch = Arc::new(tokio::task::spawn_blocking(Gpus::open).await?);
+    let gpus = SlotDevice::describe(&options.slots, &watch);
+    let id = introduce(&pool, &options, &gpus).await?;
     let scratch = Scratch::new(&artifacts.scratch());
-    let vitals = options.vitals.clone();
-    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace, vitals });
+    let bench = Arc::new(Bench {
+        pool,
+        artifacts,
+        scratch,
+        grace: options.times.grace,
+        patience: options.times.stale,
+        vitals: options.vitals.clone(),
+    });
     let agent = Arc::new(Agent {
         bench,
         options,
+        gpus,
+        watch,
         id: Mutex::new(id),
         running: Mutex::default(),
         bells: Bells::default(),
@@ -85,7 +102,7 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
             SlotDevice::Cuda(_) => device.name(),
         };
         agent.options.vitals.slot(slot_idx, &name, Slot::Gone);
-        slots.spawn(serve(agent.clone(), slot_idx, name, *device));
+        slots.spawn(serve(agent.clone(), slot_idx, name, device.clone()));
     }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
@@ -108,11 +125,12 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
     timeout(Duration::from_secs(5), settle::retire(&agent.bench.pool, id)).await.context("Postgres does not answer")?
 }
 
-async fn introduce(pool: &PgPool, slots: &[SlotDevice]) -> anyhow::Result<Uuid> {
+async fn introduce(pool: &PgPool, options: &Options, gpus: &[Gpu]) -> anyhow::Result<Uuid> {
     let id = Uuid::now_v7();
-    let (n_slots, has_cuda) = (slots.len(), slots.iter().any(|it| *it != SlotDevice::Cpu));
+    let (n_slots, labels) = (options.slots.len(), options.labels.as_slice());
     let (host, program, machine) = (machine::host(), machine::program(), machine::describe());
-    register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots, has_cuda }).await?;
+    register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots, labels, gpus })
+        .await?;
     tracing::info!(worker = %id, host, n_slots, "the worker is ready");
     Ok(id)
 }
@@ -122,6 +140,7 @@ async fn serve(agent: Arc<Agent>, slot_idx: usize, slot: String, device: SlotDev
     let vitals = agent.options.vitals.clone();
     let n_threads = (machine::n_cores() / agent.options.slots.len()).max(1);
     let device_name = device.name();
+    let offer = device.offer(&agent.gpus, &agent.options.labels);
     let mut stop = agent.stop.subscribe();
     let mut bell = agent.bells.ready.subscribe();
     let mut child = None;
@@ -145,7 +164,7 @@ async fn serve(agent: Arc<Agent>, slot_idx: usize, slot: String, device: SlotDev
         bell.mark_unchanged();
         let worker = *lock(&agent.id);
         let asked = Instant::now();
-        let claimed = claim_any(&agent.bench.pool, worker, &slot, device, loaded).await;
+        let claimed = within(agent.options.times.stale, claim(&agent.bench.pool, worker, &slot, &offer, loaded)).await;
         vitals.asked(asked.elapsed());
         child = match claimed {
             Ok(Some(job)) => {
@@ -175,22 +194,6 @@ async fn serve(agent: Arc<Agent>, slot_idx: usize, slot: String, device: SlotDev
         child.end().await;
     }
     vitals.slot(slot_idx, &slot, Slot::Gone);
-}
-
-/// Takes the best job of the first of the device's lanes that has any.
-async fn claim_any(
-    pool: &PgPool,
-    worker: Uuid,
-    slot: &str,
-    device: SlotDevice,
-    loaded: Option<i64>,
-) -> anyhow::Result<Option<claim::Claimed>> {
-    for lane in device.lanes() {
-        if let Some(job) = claim(pool, worker, slot, *lane, loaded).await? {
-            return Ok(Some(job));
-        }
-    }
-    Ok(None)
 }
 
 /// Waits for a wake-up, the end of about `limit`, or the order to stop.
@@ -236,11 +239,32 @@ impl Agent {
     }
 }
 
+/// Notes how full the GPUs' memory is: whoever fills it, no job of ours has to.
+async fn watch_memory(agent: &Arc<Agent>, worker: Uuid) -> anyhow::Result<()> {
+    if agent.gpus.is_empty() {
+        return Ok(());
+    }
+    let (watch, slots) = (agent.watch.clone(), agent.options.slots.clone());
+    let used = tokio::task::spawn_blocking(move || {
+        let of = |ordinal: &usize| Some((format!("cuda:{ordinal}"), watch.used_mib(*ordinal)?));
+        slots.iter().flat_map(SlotDevice::gpus).filter_map(of).collect::<Vec<_>>()
+    })
+    .await?;
+    for (device, mib) in &used {
+        if let Some(gpu) = agent.gpus.iter().find(|it| it.device == *device) {
+            let bytes = |n: i64, shift: u32| u64::try_from(n).unwrap_or_default() << shift;
+            agent.options.vitals.gpu(device, &gpu.model, bytes(i64::from(*mib), 20), bytes(i64::from(gpu.memory_gib), 30));
+        }
+    }
+    note_memory(&agent.bench.pool, worker, &used).await
+}
+
 /// Says that the worker lives, hears of cancelled and lost jobs, and rescues those of dead workers.
 async fn heartbeat(agent: Arc<Agent>) {
     let times = agent.options.times;
     let pool = &agent.bench.pool;
     let mut bell = agent.bells.end.subscribe();
+    let mut strays = Strays::default();
     loop {
         bell.mark_unchanged();
         let id = *lock(&agent.id);
@@ -250,12 +274,13 @@ async fn heartbeat(agent: Arc<Agent>) {
             Ok(Ok(Some(pulse))) => {
                 agent.options.vitals.beaten(true);
                 agent.want(|lease| pulse.cancelled.contains(&lease), |it| it.cancel = true);
-                agent.want(|lease| known.contains(&lease) && !pulse.held.contains(&lease), |it| it.abandon = true);
+                agent.want(|lease| known.contains(&lease) && !pulse.holds(lease), |it| it.abandon = true);
+                give_back_strays(&agent, &mut strays, &pulse).await;
             }
             Ok(Ok(None)) => {
                 tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
                 agent.want(|lease| known.contains(&lease), |it| it.abandon = true);
-                match introduce(pool, &agent.options.slots).await {
+                match within(times.stale, introduce(pool, &agent.options, &agent.gpus)).await {
                     Ok(id) => *lock(&agent.id) = id,
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }
@@ -268,6 +293,11 @@ async fn heartbeat(agent: Arc<Agent>) {
                 agent.options.vitals.beaten(false);
                 tracing::warn!("Postgres does not answer a beat; trying again");
             }
+        }
+        match timeout(times.stale, watch_memory(&agent, id)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error = format!("{error:#}"), "cannot note the GPUs' memory"),
+            Err(_) => tracing::warn!("the GPUs' memory cannot be read"),
         }
         match timeout(times.stale, rescue(pool, times.stale, times.grace)).await {
             Ok(Ok(0)) => {}
@@ -341,6 +371,24 @@ async fn watch_for_end(agent: Arc<Agent>) {
             Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot see whether anything is left"),
         }
         sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Gives back jobs that Postgres has given this worker without the answer ever coming here: nobody would run them.
+async fn give_back_strays(agent: &Agent, strays: &mut Strays, pulse: &Pulse) {
+    let running: HashSet<Lease> = lock(&agent.running).keys().copied().collect();
+    // No claim waits for its answer for longer than that.
+    let patience = agent.options.times.stale + agent.options.times.beat;
+    for (job, lease) in strays.among(&pulse.held, &running, Instant::now(), patience) {
+        let given_back = within(agent.options.times.stale, async {
+            let mut tx = agent.bench.pool.begin().await?;
+            settle::release(&mut tx, job, lease).await?;
+            Ok(tx.commit().await?)
+        });
+        match given_back.await {
+            Ok(()) => tracing::warn!(job = job.0, lease = lease.0, "a claim's answer was lost; the job is given back"),
+            Err(error) => tracing::warn!(job = job.0, error = format!("{error:#}"), "cannot give a job back yet"),
+        }
     }
 }
 

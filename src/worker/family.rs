@@ -1,8 +1,9 @@
 //! The processes that a slot has started, wherever they have gone: found and ended with it.
 
 use std::fs;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
 
 /// The variable that every process of a slot has inherited; its value is the slot's alone.
 pub(super) const MARK: &str = "JOBCTL_SLOT";
@@ -21,6 +22,21 @@ pub(super) fn end(slot: Pid, mark: &str) {
         }
         for it in family.drain(..) {
             let _ = kill_process(it, Signal::KILL);
+        }
+    }
+}
+
+/// Kills what a slot's task has started and left behind; called by the slot itself, between tasks.
+pub(super) fn end_own() {
+    for it in descendants(rustix::process::getpid()) {
+        let _ = kill_process(it, Signal::KILL);
+    }
+    // The slot is their parent by now, and nobody else takes note of their end.
+    for _ in 0..100 {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) => break,
         }
     }
 }

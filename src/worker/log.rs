@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use sqlx::PgPool;
-
+use super::turn::Bench;
+use super::within::within;
 use crate::job::Lease;
 use crate::queue::claim::append_log;
 
@@ -75,11 +75,11 @@ impl Log {
     }
 
     /// Stores what is not stored yet. What cannot be stored now stays here.
-    pub(super) async fn flush(&mut self, pool: &PgPool) {
+    pub(super) async fn flush(&mut self, bench: &Bench) {
         if self.lines.is_empty() {
             return;
         }
-        match append_log(pool, self.lease, self.seq, &self.lines).await {
+        match within(bench.patience, append_log(&bench.pool, self.lease, self.seq, &self.lines)).await {
             Ok(()) => {
                 self.seq += i32::try_from(self.lines.len()).unwrap_or(i32::MAX);
                 self.lines.clear();

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::pipe::Keep;
 use super::turn::Bench;
+use super::within::within;
 use crate::job::{Hash, JobId, Lease};
 use crate::queue::LeaseLost;
 use crate::queue::claim::Claimed;
@@ -140,13 +141,14 @@ impl To {
     }
 
     async fn begin(&self, after: Option<u64>) -> Result<(), Trouble> {
-        let begun = checkpoint::begin_after(&self.bench.pool, self.job, self.lease, &self.key, after).await;
-        begun.map_err(Trouble::Passes)
+        let begun = checkpoint::begin_after(&self.bench.pool, self.job, self.lease, &self.key, after);
+        within(self.bench.patience, begun).await.map_err(Trouble::Passes)
     }
 
     async fn keep(&self, saved: &Saved, artifact: &Artifact, keep_last: u32) -> Result<(), Trouble> {
         let (pool, key) = (&self.bench.pool, &self.key);
-        checkpoint::keep(pool, self.job, self.lease, key, saved, artifact, keep_last).await.map_err(Trouble::Passes)
+        let kept = checkpoint::keep(pool, self.job, self.lease, key, saved, artifact, keep_last);
+        within(self.bench.patience, kept).await.map_err(Trouble::Passes)
     }
 
     async fn write(&self, points: &[Point]) -> Result<(), Trouble> {
@@ -159,8 +161,8 @@ impl To {
             value: it.value,
         };
         let points: Vec<_> = points.iter().map(point).collect();
-        let added = checkpoint::add_points(&self.bench.pool, self.job, self.lease, &self.key, &points).await;
-        added.map_err(Trouble::Passes)
+        let added = checkpoint::add_points(&self.bench.pool, self.job, self.lease, &self.key, &points);
+        within(self.bench.patience, added).await.map_err(Trouble::Passes)
     }
 
     /// Puts the file of a scratch folder into the store.

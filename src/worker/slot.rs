@@ -13,6 +13,7 @@ use anyhow::{Context, anyhow};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::family;
 use super::pipe::{END_OF_LOG, Fault, Keep, Reply, Request, Work};
 use crate::tasks::supervisor::{Checkpoint, Point};
 use crate::tasks::{self, Memory, Supervisor, TaskError};
@@ -55,6 +56,7 @@ pub fn serve(device: &str) -> anyhow::Result<()> {
             anyhow::bail!("the agent answers what nobody has asked");
         };
         let reply = answer(&work, &mut memory, &pipe);
+        family::end_own();
         std::io::stdout().flush()?;
         eprintln!("{END_OF_LOG}");
         pipe.say(&reply)?;

@@ -19,6 +19,7 @@ use super::results::{self, Stored};
 use super::scratch::Scratch;
 use super::vitals::Vitals;
 use super::wish::{Ending, Stop, Wish};
+use super::within::within;
 use crate::job::outcome::Cause;
 use crate::job::{JobId, Lease};
 use crate::queue::claim::{self, Claimed};
@@ -43,6 +44,8 @@ pub(super) struct Bench {
     pub(super) scratch: Scratch,
     pub(super) grace: Duration,
     pub(super) vitals: Arc<Vitals>,
+    /// How long Postgres may take for an answer.
+    pub(super) patience: Duration,
 }
 
 /// Runs a claimed job in `child` and settles it. Returns the child if it lives and may take another job.
@@ -54,7 +57,7 @@ pub(super) async fn take(
 ) -> Option<Child> {
     let began = Instant::now();
     let mut notes = Notes::new(bench, job);
-    let Some(mut inputs) = patiently(|| gather(bench, &job.task), &mut wishes).await else {
+    let Some(mut inputs) = patiently(|| within(bench.patience, gather(bench, &job.task)), &mut wishes).await else {
         settle_end(bench, job, End::Ordered, &mut notes, &mut wishes, began).await;
         return Some(child);
     };
@@ -86,7 +89,7 @@ pub(super) async fn take(
     let (rest, survivor) = if survives { (child.rest_of_log().await, Some(child)) } else { (child.end().await, None) };
     rest.into_iter().for_each(|it| log.push(it));
     log.end();
-    log.flush(&bench.pool).await;
+    log.flush(bench).await;
     settle_end(bench, job, end, &mut notes, &mut wishes, began).await;
     survivor
 }
@@ -133,10 +136,10 @@ async fn wait(
                 }
             }
             _ = flush.tick() => {
-                log.flush(&bench.pool).await;
+                log.flush(bench).await;
                 notes.flush().await;
                 if let Some((done, of)) = progress.take() {
-                    note_progress(&bench.pool, job, done, of).await;
+                    note_progress(bench, job, done, of).await;
                 }
             }
             () = sleep_until(until) => break if saving.is_some() { End::Ordered } else { End::TooLong(job.limit) },
@@ -156,9 +159,10 @@ async fn wait(
 }
 
 /// Progress is worth less than a result: it must not hold the job up.
-async fn note_progress(pool: &PgPool, job: &Claimed, done: usize, of: usize) {
+async fn note_progress(bench: &Bench, job: &Claimed, done: usize, of: usize) {
     let said = serde_json::json!({ "done": done, "of": of });
-    if let Err(error) = claim::progress(pool, job.id, job.lease, &said).await {
+    let noted = within(bench.patience, claim::progress(&bench.pool, job.id, job.lease, &said));
+    if let Err(error) = noted.await {
         tracing::warn!(error = format!("{error:#}"), "cannot note the progress yet");
     }
 }
@@ -244,12 +248,21 @@ async fn settle_once(
     if let (End::Replied(Reply::Done(output)), None) = (end, &stored) {
         *stored = Some(results::store(&bench.artifacts, &job.task, output)?);
     }
+    within(bench.patience, write_end(bench, job, end, stored.as_ref())).await
+}
+
+async fn write_end(
+    bench: &Bench,
+    job: &Claimed,
+    end: &End,
+    stored: Option<&Stored>,
+) -> anyhow::Result<&'static str> {
     let mut tx = bench.pool.begin().await.context("begin a transaction")?;
     let (id, lease) = (job.id, job.lease);
     let outcome = match end {
         End::Replied(Reply::Done(output)) => {
             settle::finish(&mut tx, id, lease).await?;
-            results::record(&mut tx, id, &job.task, output, stored.as_ref()).await?;
+            results::record(&mut tx, id, &job.task, output, stored).await?;
             "done"
         }
         End::Replied(Reply::Failed { fault, error }) => match fault {

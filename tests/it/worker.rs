@@ -1,7 +1,9 @@
 //! Workers as real processes: what they finish, and what survives when they, their slots or Postgres die.
 
+mod child;
 mod death;
 mod disk;
+mod faults;
 mod input;
 mod orders;
 mod rehearse;

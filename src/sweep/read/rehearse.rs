@@ -1,8 +1,12 @@
 //! Reads `[[rehearse]]` blocks.
 
+use std::sync::Arc;
+
 use super::super::block::Block;
 use super::super::rehearse::Rehearse;
+use super::super::resources::Wants;
 use super::check_keys;
+use super::resources::wants;
 use crate::job::task::rehearse::{Fault, How};
 
 /// The keys of `[[rehearse]]`.
@@ -18,10 +22,11 @@ pub(super) const KEYS: &[&str] = &[
     "fault",
     "fault_step",
     "fault_attempts",
+    "resources",
 ];
 
 /// The block, with anything in the place of what is wrong; its faults know that.
-pub(super) fn rehearse(block: &Block) -> Rehearse {
+pub(super) fn rehearse(block: &Block, around: &Wants) -> Rehearse {
     check_keys(block, KEYS);
     let whole = |key: &str, low: i128, high: i128| block.integer(key, low..=high);
     let how = block.choice("fault", &How::ALL);
@@ -42,6 +47,7 @@ pub(super) fn rehearse(block: &Block) -> Rehearse {
         scores: whole("scores", 0, 1000).map_or(0, |it| it as u32),
         checkpoint_every: whole("checkpoint_every", 1, u32::MAX.into()).map(|it| it as u32),
         seed: whole("seed", 0, i64::MAX.into()).map_or(0, |it| it as u64),
+        needs: Arc::new(wants(block, "[rehearse.resources]", around).needs(false)),
         fault: how.map(|how| Fault { how, step, attempts }),
     }
 }

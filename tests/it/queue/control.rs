@@ -40,7 +40,7 @@ async fn a_running_job_is_asked_to_end_and_ends_as_cancelled() {
     let job = db.claim(worker).await.unwrap();
     assert_eq!(cancel(&db, sweep).await, Cancelled { ended: 1, asked: 1 });
     let pulse = beat(&db.pool, worker).await.unwrap().unwrap();
-    assert_eq!((pulse.held, pulse.cancelled), (vec![job.lease], vec![job.lease]));
+    assert_eq!((pulse.held, pulse.cancelled), (vec![(job.id, job.lease)], vec![job.lease]));
     let mut tx = db.begin().await;
     settle::release(&mut tx, job.id, job.lease).await.unwrap();
     tx.commit().await.unwrap();
@@ -75,7 +75,7 @@ async fn enqueueing_again_takes_the_order_to_end_back() {
     assert_eq!(cancel(&db, sweep).await, Cancelled { ended: 0, asked: 1 });
     db.submit(&plan).await;
     let pulse = beat(&db.pool, worker).await.unwrap().unwrap();
-    assert_eq!((pulse.held, pulse.cancelled), (vec![job.lease], vec![]));
+    assert_eq!((pulse.held, pulse.cancelled), (vec![(job.id, job.lease)], vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use crate::support::process::Running;
 use crate::support::wait_until;
 
 /// A sweep with one `[[rehearse]]` block.
-fn rehearsal(db: &Database, name: &str, keys: &str) -> PathBuf {
+pub(super) fn rehearsal(db: &Database, name: &str, keys: &str) -> PathBuf {
     let path = db.home.path().join(format!("{name}.toml"));
     fs::write(&path, format!("name = \"{name}\"\n\n[[rehearse]]\nname = \"{name}\"\n{keys}\n")).unwrap();
     path
