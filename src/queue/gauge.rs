@@ -87,11 +87,7 @@ pub async fn measure(pool: &PgPool) -> anyhow::Result<Option<Measured>> {
     .fetch_optional(pool)
     .await
     .context("read the queue's count")?;
-    Ok(row.map(|row| Measured {
-        gauge: row.body.0,
-        age_s: row.age_s.unwrap_or_default().max(0.0),
-        took_s: row.took_s,
-    }))
+    Ok(row.map(|row| Measured { gauge: row.body.0, age_s: row.age_s.unwrap_or_default().max(0.0), took_s: row.took_s }))
 }
 
 async fn put_off(pool: &PgPool) -> anyhow::Result<()> {

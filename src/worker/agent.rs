@@ -253,7 +253,12 @@ async fn watch_memory(agent: &Arc<Agent>, worker: Uuid) -> anyhow::Result<()> {
     for (device, mib) in &used {
         if let Some(gpu) = agent.gpus.iter().find(|it| it.device == *device) {
             let bytes = |n: i64, shift: u32| u64::try_from(n).unwrap_or_default() << shift;
-            agent.options.vitals.gpu(device, &gpu.model, bytes(i64::from(*mib), 20), bytes(i64::from(gpu.memory_gib), 30));
+            agent.options.vitals.gpu(
+                device,
+                &gpu.model,
+                bytes(i64::from(*mib), 20),
+                bytes(i64::from(gpu.memory_gib), 30),
+            );
         }
     }
     note_memory(&agent.bench.pool, worker, &used).await

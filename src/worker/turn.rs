@@ -251,12 +251,7 @@ async fn settle_once(
     within(bench.patience, write_end(bench, job, end, stored.as_ref())).await
 }
 
-async fn write_end(
-    bench: &Bench,
-    job: &Claimed,
-    end: &End,
-    stored: Option<&Stored>,
-) -> anyhow::Result<&'static str> {
+async fn write_end(bench: &Bench, job: &Claimed, end: &End, stored: Option<&Stored>) -> anyhow::Result<&'static str> {
     let mut tx = bench.pool.begin().await.context("begin a transaction")?;
     let (id, lease) = (job.id, job.lease);
     let outcome = match end {

@@ -79,7 +79,13 @@ fn the_compose_file_starts_workers_that_exist() {
         let service = &services[name];
         check_command(&words(&service["command"]));
         assert!(words(&service["entrypoint"]).iter().any(|it| it.contains("/usr/local/bin/jobctl")), "{name}");
-        let grace_s = grace_ms(service["environment"]["JOBCTL_GRACE_MS"].as_str().map(|it| format!("JOBCTL_GRACE_MS {it}")).unwrap().as_str()) / 1000;
+        let grace_s = grace_ms(
+            service["environment"]["JOBCTL_GRACE_MS"]
+                .as_str()
+                .map(|it| format!("JOBCTL_GRACE_MS {it}"))
+                .unwrap()
+                .as_str(),
+        ) / 1000;
         let stop: u64 = service["stop_grace_period"].as_str().unwrap().trim_end_matches('s').parse().unwrap();
         assert!(stop > grace_s, "{name}: killed after {stop} s, but may save for {grace_s} s");
     }
@@ -194,7 +200,8 @@ async fn the_batch_script_gives_back_what_runs_when_the_limit_is_near() {
     command.env("JOBCTL", env!("CARGO_BIN_EXE_jobctl")).env("JOBCTL_DATABASE_URL_FILE", &address);
     command.env_remove("SLURM_JOB_ID").env_remove("DATABASE_URL");
     let mut batch = Running::start(command);
-    wait_until("a job runs", LONG, async || db.number("select count(*) from job where state = 'running'").await > 0).await;
+    wait_until("a job runs", LONG, async || db.number("select count(*) from job where state = 'running'").await > 0)
+        .await;
     let worker = batch.slots();
     batch.signal(Signal::USR1);
     batch.ends_with(0, LONG);

@@ -87,7 +87,9 @@ impl Exposition {
 /// `name{label="value",…} value`.
 fn sample(line: &str) -> (String, BTreeMap<String, String>, f64) {
     let is_name = |it: &str| {
-        !it.is_empty() && !it.starts_with(|c: char| c.is_ascii_digit()) && it.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        !it.is_empty()
+            && !it.starts_with(|c: char| c.is_ascii_digit())
+            && it.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
     let (name, mut rest) = match series.split_once('{') {

@@ -66,10 +66,7 @@ async fn the_numbers_are_those_of_the_run() {
     let (mut worker, address) = start(&db, &[]);
     let n_ended = async || db.number("select count(*) from job_history").await;
     wait_until("all jobs end", LONG, async || n_ended().await == 7).await;
-    wait_until("it says so", LONG, async || {
-        metrics(address).sum("jobctl_attempts_total") >= 7.0
-    })
-    .await;
+    wait_until("it says so", LONG, async || metrics(address).sum("jobctl_attempts_total") >= 7.0).await;
     let said = metrics(address);
     assert_eq!(said.get("jobctl_attempts_total", &[("kind", "evaluate"), ("outcome", "done")]), 6.0);
     assert_eq!(said.get("jobctl_attempts_total", &[("kind", "evaluate"), ("outcome", "failed")]), 1.0);
@@ -100,7 +97,10 @@ async fn the_queue_is_counted_by_state_and_kind_and_once_for_all_who_ask() {
     pictures(&folder, 5);
     db.jobctl(["enqueue", sweep(&folder, "waits", "", &["glcm_score", "compression_ratio"]).to_str().unwrap()], 0);
     db.execute("update job set run_at = now() - interval '1 hour' where kind = 'evaluate' and n_blockers = 0").await;
-    db.execute("update job set held = true where id in (select id from job where kind = 'evaluate' order by id limit 1)").await;
+    db.execute(
+        "update job set held = true where id in (select id from job where kind = 'evaluate' order by id limit 1)",
+    )
+    .await;
     db.execute("update job set run_at = now() + interval '1 hour' where id in (select id from job where kind = 'evaluate' and not held order by id limit 1)").await;
     let first = jobctl::queue::gauge::measure(&db.pool).await.unwrap().unwrap();
     let n = |state: &str, kind: &str| first.gauge.jobs.get(state).and_then(|it| it.get(kind)).copied().unwrap_or(0);
@@ -126,7 +126,8 @@ async fn a_killed_slot_is_seen_as_a_restart_and_a_retry() {
     let path = sweep(&folder, "slow", "", &["glcm_score", "glcm_texture", "compression_ratio"]);
     db.jobctl(["enqueue", path.to_str().unwrap()], 0);
     let (worker, address) = start(&db, &["--no-schedules"]);
-    wait_until("a job runs", LONG, async || db.number("select count(*) from job where state = 'running'").await > 0).await;
+    wait_until("a job runs", LONG, async || db.number("select count(*) from job where state = 'running'").await > 0)
+        .await;
     let busy = async || metrics(address).get("jobctl_slots", &[("state", "busy")]);
     wait_until("it says so", LONG, async || busy().await > 0.0).await;
     for slot in worker.slots() {

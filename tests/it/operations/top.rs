@@ -29,7 +29,12 @@ async fn one_picture_counts_what_is() {
     assert_eq!(said["jobs"], serde_json::json!({"waiting": 0, "ready": 3, "later": 0, "held": 0, "running": 1}));
     assert_eq!(said["running"][0]["job"], running.id.0);
     assert_eq!((&said["running"][0]["done"], &said["running"][0]["of"]), (&3.into(), &28.into()));
-    let busy = said["sweeps"].as_array().unwrap().iter().find(|it| it["sweep"].as_str().unwrap().starts_with("busy-")).unwrap();
+    let busy = said["sweeps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["sweep"].as_str().unwrap().starts_with("busy-"))
+        .unwrap();
     assert_eq!((&busy["n_jobs"], &busy["n_failed"], &busy["n_last_minute"]), (&5.into(), &1.into(), &2.into()));
     assert_eq!(busy["n_left"], 3);
     assert_eq!(said["ended"].as_array().unwrap().iter().filter_map(serde_json::Value::as_i64).sum::<i64>(), 2);
