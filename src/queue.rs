@@ -15,6 +15,7 @@ pub mod load;
 mod locks;
 pub mod look;
 pub mod order;
+pub mod remake;
 pub mod rescue;
 pub mod schedule;
 pub mod settle;

@@ -61,6 +61,8 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         crate::queue::fence::take_down();
     }
     let pool = database::open(config, n_connections(slots.len())).await?;
+    database::roles::check_worker(&pool).await?;
+    let artifacts = Artifacts::open(&config.store)?;
     let vitals = Arc::new(Vitals::new());
     // An address that cannot be had is told before anything is claimed.
     let listener = match args.listen {
@@ -71,7 +73,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let options = Options { slots, times: config.times, until, labels: args.labels.clone(), vitals: vitals.clone() };
     let health = Health::new(vitals, pool.clone(), config.times.stale);
     let keeping = async {
-        if args.no_schedules { pending::<Infallible>().await } else { keep(pool.clone(), config.times).await }
+        if args.no_schedules { pending::<Infallible>().await } else { keep(pool.clone(), artifacts.clone(), config.times).await }
     };
     let telling = async {
         match listener {
@@ -80,7 +82,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         }
     };
     tokio::select! {
-        ended = work(pool.clone(), Artifacts::new(config.artifacts()), options) => ended?,
+        ended = work(pool.clone(), artifacts.clone(), options) => ended?,
         never = keeping => match never {},
         never = telling => match never {},
     }

@@ -1,7 +1,7 @@
 //! Taking old months out of the database: whole partitions, without breaking what still lives.
 //!
 //! A month of `job_history` goes if no sweep that has unfinished jobs wants any of its jobs. Jobs that did not end well
-//! stay, with what pools them, so that `retry` works for ever; keys stay, so that equal work is not done again. What is
+//! stay, with what pools them, so that `retry` works for ever, and so do those that made a file, which may be lost; keys stay, so that equal work is not done again. What is
 //! gone is counted in `pruned`. It is done in two steps, each of which may be cut off and begun again: the partition is
 //! detached and counted in one transaction; then attempts, logs and edges are deleted in pieces and the table is dropped.
 
@@ -38,7 +38,7 @@ pub struct Month {
 pub struct Gone {
     /// Jobs that are out of the history.
     pub n_jobs: i64,
-    /// Jobs that stay because they did not end well, or pool such ones.
+    /// Jobs that stay because they did not end well, pool such ones, or made a file.
     pub n_kept: i64,
     /// Attempts deleted, with their logs.
     pub n_attempts: i64,
@@ -159,6 +159,8 @@ async fn detach_jobs(tx: &mut Tx<'_>, part: &str) -> anyhow::Result<(i64, i64)> 
                 from kept join job_edge on job_edge.parent = kept.id join {part} as old on old.id = job_edge.child
             )
             select id from kept
+            union
+            select old.id from {part} as old join job_output on job_output.job_id = old.id
             union
             select old.id from {part} as old
             join job_edge on job_edge.child = old.id

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::child::{Child, Said};
 use super::death::Death;
-use super::inputs::gather;
+use super::inputs::{Gathered, gather};
 use super::log::Log;
 use super::notes::Notes;
 use super::pipe::{Fault, Reply, Request, Work};
@@ -23,7 +23,7 @@ use super::within::within;
 use crate::job::outcome::Cause;
 use crate::job::{JobId, Lease};
 use crate::queue::claim::{self, Claimed};
-use crate::queue::{LeaseLost, Tx, settle};
+use crate::queue::{LeaseLost, Tx, remake, settle};
 use crate::store::artifact::Artifacts;
 
 /// How an attempt ended, before anything is written.
@@ -35,6 +35,11 @@ enum End {
     TooLong(Duration),
     /// It was ended by order.
     Ordered,
+    /// It never began: what these jobs have made is gone or damaged.
+    Starved {
+        makers: Vec<JobId>,
+        error: String,
+    },
 }
 
 /// What turns share.
@@ -57,9 +62,17 @@ pub(super) async fn take(
 ) -> Option<Child> {
     let began = Instant::now();
     let mut notes = Notes::new(bench, job);
-    let Some(mut inputs) = patiently(|| within(bench.patience, gather(bench, &job.task)), &mut wishes).await else {
-        settle_end(bench, job, End::Ordered, &mut notes, &mut wishes, began).await;
-        return Some(child);
+    // What lies among the copies of a remote store stays there as long as it is held.
+    let (mut inputs, _held) = match patiently(|| gather(bench, &job.task), &mut wishes).await {
+        Some(Gathered::Ready(inputs, held)) => (*inputs, held),
+        Some(Gathered::Gone { makers, error }) => {
+            settle_end(bench, job, End::Starved { makers, error }, &mut notes, &mut wishes, began).await;
+            return Some(child);
+        }
+        None => {
+            settle_end(bench, job, End::Ordered, &mut notes, &mut wishes, began).await;
+            return Some(child);
+        }
     };
     let needs_scratch = job.task.makes_file() || job.task.saves();
     // Lives until the result is settled.
@@ -176,7 +189,7 @@ async fn next_wish(wishes: &mut watch::Receiver<Wish>) -> Wish {
     *wishes.borrow_and_update()
 }
 
-/// Repeats `action` while Postgres is out of reach, until it works or the agent wants an end: none then.
+/// Repeats `action` while Postgres or the store is out of reach, until it works or the agent wants an end: none then.
 async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     action: impl Fn() -> F,
     wishes: &mut watch::Receiver<Wish>,
@@ -185,7 +198,7 @@ async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     loop {
         match action().await {
             Ok(value) => return Some(value),
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "Postgres does not answer; trying again"),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot get what the job needs; trying again"),
         }
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
@@ -246,7 +259,7 @@ async fn settle_once(
 ) -> anyhow::Result<&'static str> {
     notes.settle().await?;
     if let (End::Replied(Reply::Done(output)), None) = (end, &stored) {
-        *stored = Some(results::store(&bench.artifacts, &job.task, output)?);
+        *stored = Some(results::store(&bench.artifacts, &job.task, output).await?);
     }
     within(bench.patience, write_end(bench, job, end, stored.as_ref())).await
 }
@@ -281,6 +294,11 @@ async fn write_end(bench: &Bench, job: &Claimed, end: &End, stored: Option<&Stor
         }
         End::Replied(Reply::Progress { .. } | Reply::Points(_) | Reply::Begin { .. } | Reply::Keep(_)) => {
             anyhow::bail!("that is no end")
+        }
+        End::Starved { makers, error } => {
+            let again = remake::remake(&mut tx, id, lease, makers, error).await?;
+            tracing::warn!(job = id.0, error, again, "what the job needs is gone");
+            if again { "retried" } else { "failed" }
         }
     };
     tx.commit().await.context("commit the result")?;

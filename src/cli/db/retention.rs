@@ -1,38 +1,40 @@
-//! `jobctl db prune`: takes months that are long over out of the history.
+//! `jobctl db prune`: takes months that are long over out of the history; without `--older-than` it sweeps the store.
 
 use std::io::{IsTerminal, Write};
 
 use anyhow::Context;
 
+use super::sweep_up;
 use crate::cli::Outcome;
 use crate::cli::lines::{say, say_json, table};
 use crate::config::Config;
 use crate::database;
 use crate::store::retention::{Gone, Month, finish, months, prune};
 
-/// Take months of ended jobs, their attempts and their logs out of the database.
+/// Remove from the store what nothing names; with --older-than, take old months out of the database instead.
 ///
-/// Whole months go, and none that a sweep with unfinished jobs wants. Jobs that did not end well stay, so that `retry`
-/// works; keys and scores stay, so that nothing is done again. It may be cut off: the next one goes on.
+/// What nothing names is what was stored by an attempt that lost its lease, and artifacts whose last use is gone. A file
+/// is removed when it has been known as nameless for --age, by the database's clock: the first prune finds it, a later
+/// one removes it.
 ///
-/// Example: jobctl db prune --older-than 180d --dry-run
+/// Of the database whole months of ended jobs go, with their attempts and logs, and none that a sweep with unfinished jobs
+/// wants. Jobs that did not end well stay, so that `retry` works, and those that made a file, so that it can be made again;
+/// keys and scores stay, so that nothing is done again. It may be cut off: the next one goes on.
+///
+/// Examples: jobctl db prune --dry-run, jobctl db prune --age 0s, jobctl db prune --older-than 180d --dry-run
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Months that have been over for so many days.
-    #[arg(long, value_name = "DAYS", value_parser = days)]
-    older_than: i32,
+    #[command(flatten)]
+    files: sweep_up::Args,
+    /// Months of the database that have been over for so many days, instead of files of the store.
+    #[arg(long, value_name = "DAYS", value_parser = days, conflicts_with = "age")]
+    older_than: Option<i32>,
     /// Take scores out as well; their sweeps are marked, and enqueueing such a file again computes all of it anew.
-    #[arg(long)]
+    #[arg(long, requires = "older_than")]
     scores: bool,
-    /// Say what would go, and change nothing.
-    #[arg(long)]
-    dry_run: bool,
     /// Do it without asking.
-    #[arg(long, short)]
+    #[arg(long, short, requires = "older_than")]
     yes: bool,
-    /// Answer in JSON: a line for each month.
-    #[arg(long)]
-    json: bool,
 }
 
 /// `180d`, `26w` or `180`.
@@ -47,14 +49,15 @@ fn days(text: &str) -> Result<i32, String> {
 
 /// See [`Args`].
 pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
+    let Some(days) = args.older_than else { return sweep_up::run(&args.files, config).await };
     let pool = database::open(config, 2).await?;
-    let months = months(&pool, args.older_than, args.scores).await?;
+    let months = months(&pool, days, args.scores).await?;
     let going: Vec<&Month> = months.iter().filter(|it| it.kept_because.is_none()).collect();
-    if !args.json {
+    if !args.files.json {
         show(&months);
     }
-    if args.dry_run {
-        if args.json {
+    if args.files.dry_run {
+        if args.files.json {
             months.iter().try_for_each(|it| say_json(it))?;
         } else {
             say("nothing was changed (dry run)");
@@ -71,7 +74,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     for month in going {
         match prune(&pool, month).await {
             Ok(gone) => {
-                if args.json {
+                if args.files.json {
                     say_json(&serde_json::json!({ "partition": month.partition, "gone": gone }))?;
                 }
                 all.n_jobs += gone.n_jobs;
@@ -86,7 +89,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
             }
         }
     }
-    if !args.json {
+    if !args.files.json {
         let Gone { n_jobs, n_kept, n_attempts, n_scores, freed_bytes } = all;
         say(format_args!("freed    {} and {n_attempts} attempts' rows", size(freed_bytes)));
         say(format_args!("gone     {n_jobs} jobs, {n_scores} scores"));

@@ -17,13 +17,14 @@ use crate::config::Times;
 use crate::queue::LeaseLost;
 use crate::queue::schedule::Action;
 use crate::queue::schedule::firing::{Held, Taken, come_due, fail, leave_to_others, renew, take};
+use crate::store::artifact::Artifacts;
 use crate::worker::machine;
 
 /// Does what schedules ask for, until it is dropped.
-pub async fn keep(pool: PgPool, times: Times) -> Infallible {
+pub async fn keep(pool: PgPool, artifacts: Artifacts, times: Times) -> Infallible {
     let holder = Uuid::now_v7();
     loop {
-        if let Err(error) = look(&pool, holder, times).await {
+        if let Err(error) = look(&pool, &artifacts, holder, times).await {
             tracing::warn!(error = format!("{error:#}"), "cannot look after the schedules; trying again");
         }
         // Jitter, so that many workers don't all ask at the same moment.
@@ -31,16 +32,16 @@ pub async fn keep(pool: PgPool, times: Times) -> Infallible {
     }
 }
 
-async fn look(pool: &PgPool, holder: Uuid, times: Times) -> anyhow::Result<()> {
+async fn look(pool: &PgPool, artifacts: &Artifacts, holder: Uuid, times: Times) -> anyhow::Result<()> {
     come_due(pool).await?;
     while let Some(taken) = take(pool, holder, &machine::host(), times.stale).await? {
-        perform(pool, &taken, times).await?;
+        perform(pool, artifacts, &taken, times).await?;
     }
     Ok(())
 }
 
 /// Does what a firing says and notes how it went.
-async fn perform(pool: &PgPool, taken: &Taken, times: Times) -> anyhow::Result<()> {
+async fn perform(pool: &PgPool, artifacts: &Artifacts, taken: &Taken, times: Times) -> anyhow::Result<()> {
     let Action::Enqueue { file, base, text } = &taken.action;
     let (schedule, held) = (&taken.name, taken.held);
     if !Path::new(base).is_dir() {
@@ -48,7 +49,7 @@ async fn perform(pool: &PgPool, taken: &Taken, times: Times) -> anyhow::Result<(
         tracing::info!(schedule, why, "leaving a firing to other workers");
         return leave_to_others(pool, held, &why).await;
     }
-    let work = Work { held, file: file.clone(), base: base.into(), text: text.clone() };
+    let work = Work { held, file: file.clone(), base: base.into(), text: text.clone(), artifacts: artifacts.clone() };
     let outcome = held_while(pool, held, times, apart(pool.clone(), work)).await;
     let error = match outcome {
         Ok(summary) => {
@@ -73,6 +74,7 @@ struct Work {
     file: String,
     base: PathBuf,
     text: String,
+    artifacts: Artifacts,
 }
 
 /// Enqueues on a thread of its own: hashing files for minutes must not hold up what else the worker does.
@@ -83,8 +85,9 @@ async fn apart(pool: PgPool, work: Work) -> anyhow::Result<Summary> {
         .name("schedule".to_owned())
         .spawn(move || {
             let loaded = understand(work.text, &work.file, work.base).map_err(|faults| anyhow::anyhow!("{faults}"));
-            let ask =
-                Ask { confirm: Confirm::Assume, needs_cuda_within: None, dry_run: false, firing: Some(work.held) };
+            // Workers elsewhere need the pictures too.
+            let upload = work.artifacts.is_remote().then_some(&work.artifacts);
+            let ask = Ask { confirm: Confirm::Assume, own: None, dry_run: false, upload, firing: Some(work.held) };
             let outcome = loaded.and_then(|it| runtime.block_on(enqueue(&pool, it, &ask)));
             // Nobody listens where the worker stops meanwhile.
             let _ = sender.send(outcome);

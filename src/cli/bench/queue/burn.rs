@@ -31,7 +31,7 @@ pub(super) async fn measure(
         let slots = vec![SlotDevice::Cpu; n_executors];
         let options =
             Options { slots, labels: Vec::new(), times: config.times, until: Until::Idle, vitals: Default::default() };
-        work(pool, Artifacts::new(config.artifacts()), options).await?;
+        work(pool, Artifacts::open(&config.store)?, options).await?;
     } else {
         Executors::run(&ground.pool, n_executors, how, usize::try_from(n_jobs)?, |_| ()).await?;
     }
