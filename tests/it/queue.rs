@@ -5,5 +5,6 @@ mod control;
 mod edges;
 mod fencing;
 mod histories;
+mod rescue;
 mod sharing;
 mod tries;
