@@ -22,7 +22,8 @@ pub struct Row {
 }
 
 impl Row {
-    fn lives(&self) -> bool {
+    /// Whether it has not ended.
+    pub fn lives(&self) -> bool {
         self.exists && !self.state.is_final()
     }
 
