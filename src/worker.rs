@@ -16,6 +16,7 @@ pub mod pipe;
 mod results;
 mod scratch;
 pub mod slot;
+mod steady;
 mod strays;
 mod turn;
 pub mod vitals;

@@ -8,6 +8,7 @@ mod histories;
 mod limits;
 mod needs;
 mod order;
+mod rescue;
 mod sharing;
 mod tries;
 mod why;
