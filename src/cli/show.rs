@@ -48,7 +48,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     }
     say(format_args!("task      {}", plain(&serde_json::to_string_pretty(&whole.task)?)));
     if !whole.attempts.is_empty() {
-        let mut rows = table(&["TRY", "LEASE", "HOST", "SLOT", "SECONDS", "OUTCOME", ""]);
+        let mut rows = table(&["TRY", "LEASE", "HOST", "SLOT", "SECONDS", "OUTCOME", "CAUSE", ""]);
         for it in &whole.attempts {
             rows.add_row([
                 it.number.to_string(),
@@ -57,6 +57,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
                 plain(&it.slot),
                 format!("{:.1}", it.seconds),
                 it.outcome.clone().unwrap_or_else(|| "running".to_owned()),
+                it.cause.clone().unwrap_or_default(),
                 plain(it.error.as_deref().unwrap_or_default()),
             ]);
         }
