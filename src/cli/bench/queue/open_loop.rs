@@ -9,8 +9,12 @@ use tokio::task::JoinSet;
 use super::Ground;
 use super::enqueue::{plan, submit_one};
 use super::executors::{Executors, How};
+use crate::database;
 use crate::job::task::Task;
 use crate::queue::claim::Claimed;
+
+/// The connections of those who enqueue.
+const N_ENQUEUERS: u32 = 4;
 
 /// Enqueues `rate` jobs a second, each a sweep of its own, and measures from the moment at which each was due to be
 /// enqueued to its start: what the enqueueing takes, or waits for, counts.
@@ -34,11 +38,13 @@ pub(super) async fn measure(
     let executors =
         tokio::spawn(async move { Executors::run(&pool, n_executors, How::Single, n_jobs as usize, note).await });
     let begun = start.elapsed() + Duration::from_millis(500);
+    // Who enqueues is another process than who works, as a rule.
+    let enqueuers = database::connect(ground.database.url(), N_ENQUEUERS).await?;
     let mut enqueues = JoinSet::new();
     for idx in 0..n_jobs {
         let due = begun + Duration::from_secs_f64(f64::from(idx) / f64::from(rate));
         tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
-        let pool = ground.pool.clone();
+        let pool = enqueuers.clone();
         let seed = u64::try_from(due.as_micros()).unwrap_or(u64::MAX);
         enqueues.spawn(async move { submit_one(&pool, &plan("open", [seed])).await });
     }
@@ -46,6 +52,7 @@ pub(super) async fn measure(
         enqueued??;
     }
     executors.await??;
+    enqueuers.close().await;
     let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
     waits.sort_unstable();
     let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
