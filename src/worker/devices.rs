@@ -47,6 +47,12 @@ impl SlotDevice {
         slots.iter().flat_map(|slot| slot.gpus().iter().map(|it| describe(slot, *it)).collect::<Vec<_>>()).collect()
     }
 
+    /// What these slots have to offer, without labels.
+    pub fn offers(slots: &[Self]) -> Vec<Offer> {
+        let gpus = Self::describe(slots, &Gpus::open());
+        slots.iter().map(|it| it.offer(&gpus, &[])).collect()
+    }
+
     /// What a slot on it has to offer, of the GPUs that the worker has: of several the least.
     pub(super) fn offer(&self, gpus: &[Gpu], labels: &[String]) -> Offer {
         let name = self.name();
