@@ -15,6 +15,7 @@ pub mod pipe;
 mod results;
 mod scratch;
 pub mod slot;
+mod steady;
 mod strays;
 mod turn;
 mod wish;

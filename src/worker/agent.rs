@@ -17,6 +17,7 @@ use super::devices::SlotDevice;
 use super::gpus::Gpus;
 use super::machine;
 use super::scratch::Scratch;
+use super::steady::Steady;
 use super::strays::Strays;
 use super::turn::{self, Bench};
 use super::wish::{Stop, Wish};
@@ -60,6 +61,7 @@ struct Agent {
     /// Changes when the worker was given up and registers again.
     id: Mutex<Uuid>,
     running: Mutex<HashMap<Lease, watch::Sender<Wish>>>,
+    steady: Mutex<Steady>,
     bells: Bells,
     stop: watch::Sender<Stop>,
 }
@@ -81,6 +83,7 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         watch,
         id: Mutex::new(id),
         running: Mutex::default(),
+        steady: Mutex::default(),
         bells: Bells::default(),
         stop: watch::Sender::new(Stop::No),
     });
@@ -94,6 +97,7 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
     }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
+    helpers.spawn(rescue_others(agent.clone()));
     let obedient = agent.clone();
     helpers.spawn(async move {
         if let Err(error) = obey_signals(obedient).await {
@@ -231,7 +235,7 @@ async fn watch_memory(agent: &Arc<Agent>, worker: Uuid) -> anyhow::Result<()> {
     note_memory(&agent.bench.pool, worker, &used).await
 }
 
-/// Says that the worker lives, hears of cancelled and lost jobs, and rescues those of dead workers.
+/// Says that the worker lives, and hears of cancelled and lost jobs.
 async fn heartbeat(agent: Arc<Agent>) {
     let times = agent.options.times;
     let pool = &agent.bench.pool;
@@ -242,8 +246,10 @@ async fn heartbeat(agent: Arc<Agent>) {
         let id = *lock(&agent.id);
         // What is claimed after this look is not in the answer, and must not count as lost.
         let known: Vec<Lease> = lock(&agent.running).keys().copied().collect();
-        match timeout(times.stale, beat(pool, id)).await {
+        // A connection that the network has forgotten must not cost the time in which another would do.
+        match timeout(times.stale / 3, beat(pool, id)).await {
             Ok(Ok(Some(pulse))) => {
+                lock(&agent.steady).beat(Instant::now(), times.stale);
                 agent.want(|lease| pulse.cancelled.contains(&lease), |it| it.cancel = true);
                 agent.want(|lease| known.contains(&lease) && !pulse.holds(lease), |it| it.abandon = true);
                 give_back_strays(&agent, &mut strays, &pulse).await;
@@ -263,12 +269,6 @@ async fn heartbeat(agent: Arc<Agent>) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(error = format!("{error:#}"), "cannot note the GPUs' memory"),
             Err(_) => tracing::warn!("the GPUs' memory cannot be read"),
-        }
-        match timeout(times.stale, rescue(pool, times.stale, times.grace)).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(n_rescued)) => tracing::info!(n_rescued, "rescued jobs of dead workers"),
-            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot look for orphaned jobs"),
-            Err(_) => tracing::warn!("Postgres does not answer"),
         }
         // A cancellation is told by the bell too, so that it need not wait for the next beat.
         tokio::select! {
@@ -333,6 +333,23 @@ async fn watch_for_end(agent: Arc<Agent>) {
             Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot see whether anything is left"),
         }
         sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Rescues the jobs of dead workers. Not between beats: whatever holds it up must not make this worker look dead too.
+async fn rescue_others(agent: Arc<Agent>) {
+    let times = agent.options.times;
+    loop {
+        let pause = times.beat.mul_f64(rand::rng().random_range(0.75..1.25));
+        sleep(pause).await;
+        if !lock(&agent.steady).lasts(Instant::now(), times.stale) {
+            continue;
+        }
+        match within(times.stale, rescue(&agent.bench.pool, times.stale, times.grace)).await {
+            Ok(0) => {}
+            Ok(n_rescued) => tracing::info!(n_rescued, "rescued jobs of dead workers"),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot look for orphaned jobs"),
+        }
     }
 }
 

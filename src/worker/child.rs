@@ -16,7 +16,7 @@ use super::family;
 use super::pipe::{END_OF_LOG, Reply, Request};
 
 /// The longest line that a slot may reply, in bytes.
-const LONGEST_REPLY: usize = 64 << 20;
+const LONGEST_REPLY: usize = 16 << 20;
 /// The longest line of a log, in bytes; of a longer one the beginning is kept.
 const LONGEST_LINE: usize = 8 << 10;
 

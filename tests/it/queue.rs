@@ -9,6 +9,7 @@ mod histories;
 mod limits;
 mod needs;
 mod order;
+mod rescue;
 mod sharing;
 mod tries;
 mod why;
