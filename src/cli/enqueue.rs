@@ -11,7 +11,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::Outcome;
-use super::lines::{say, say_json};
+use super::lines::{plain, say, say_json};
 use crate::config::Config;
 use crate::database;
 use crate::job::State;
@@ -19,9 +19,11 @@ use crate::job::needs::Offer;
 use crate::job::task::{Evaluate, MetricId, Pool, Task};
 use crate::plan::{Plan, plan};
 use crate::queue::{devices, look, submit, why};
+use crate::store::artifact::Artifacts;
 use crate::store::files::FileHashes;
 use crate::store::made::save_parts;
 use crate::store::record::{KnownScores, record_plan};
+use crate::store::upload;
 use crate::sweep::Sweep;
 use crate::sweep::inventory::{Inventory, Progress, scan};
 use crate::sweep::packages::Resources;
@@ -43,6 +45,13 @@ pub struct Args {
     /// Enqueue even very many cells without asking.
     #[arg(long, short)]
     pub yes: bool,
+    /// Put the sweep's pictures into the store, for workers that do not see this machine's disks. This is the default
+    /// where the store is a bucket.
+    #[arg(long, overrides_with = "no_upload")]
+    pub upload: bool,
+    /// Leave the sweep's pictures where they are: every worker sees them under the same paths.
+    #[arg(long)]
+    pub no_upload: bool,
     /// Answer in JSON.
     #[arg(long)]
     pub json: bool,
@@ -92,7 +101,10 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let Some(sweep) = load(&args.sweep)? else { return Ok(Outcome::Misused) };
     let pool = database::open(config, 4).await?;
     let confirm = if args.dry_run || args.yes { Confirm::Assume } else { Confirm::Ask };
-    let ask = Ask { confirm, own: None, dry_run: args.dry_run };
+    let artifacts = Artifacts::open(&config.store)?;
+    let upload = (args.upload || artifacts.is_remote()) && !args.no_upload;
+    let upload = upload.then_some(&artifacts);
+    let ask = Ask { confirm, own: None, dry_run: args.dry_run, upload };
     let Some(summary) = enqueue(&pool, sweep, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, args.dry_run, args.json)?;
     Ok(Outcome::Done)
@@ -100,7 +112,8 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
 
 /// See [`PlanArgs`].
 pub(super) async fn plan_only(args: &PlanArgs, config: &Config) -> anyhow::Result<Outcome> {
-    let args = Args { sweep: args.sweep.clone(), dry_run: true, yes: true, json: args.json };
+    let sweep = args.sweep.clone();
+    let args = Args { sweep, dry_run: true, yes: true, upload: false, no_upload: true, json: args.json };
     run(&args, config).await
 }
 
@@ -133,7 +146,7 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
             if std::io::stderr().is_terminal() {
                 eprintln!("{}", faults.for_terminal(100));
             } else {
-                eprintln!("{faults}");
+                eprintln!("{}", plain(&faults.to_string()));
             }
             eprintln!("nothing was enqueued");
             Ok(None)
@@ -143,13 +156,15 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
 
 /// How a sweep is to be enqueued.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct Ask<'a> {
     /// What to do about very many cells.
     pub confirm: Confirm,
     /// Refuse jobs that neither these slots can do nor those of a worker that has beaten within this time; none takes them.
     pub own: Option<(Vec<Offer>, Duration)>,
     /// Change nothing.
     pub dry_run: bool,
+    /// The store that the sweep's pictures are put into, if they are to be.
+    pub upload: Option<&'a Artifacts>,
 }
 
 /// What to do about very many cells.
@@ -166,7 +181,7 @@ pub enum Confirm {
 ///
 /// # Errors
 /// Its folders or the database are out of reach; nothing is enqueued then.
-pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result<Option<Summary>> {
+pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Result<Option<Summary>> {
     let mut hashes = FileHashes::load(pool).await?;
     let Loaded { sweep, text, base, resources } = loaded;
     let inventory = take_inventory(&sweep, &base, resources, &mut hashes)?;
@@ -177,6 +192,19 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result
     let key = plan.key();
     let all = plan.counts();
 
+    let mut stored = Vec::new();
+    if let (Some(artifacts), false) = (ask.upload, ask.dry_run) {
+        let bar = ProgressBar::new(0).with_style(
+            ProgressStyle::with_template("storing pictures {bar:40} {pos}/{len} {eta}").expect("the template is right"),
+        );
+        let show = |n_done: usize, n: usize| {
+            bar.set_length(n as u64);
+            bar.set_position(n_done as u64);
+        };
+        let uploaded = upload::upload(pool, artifacts, &inventory, &show).await;
+        bar.finish_and_clear();
+        stored = uploaded.context("put the pictures into the store; nothing was enqueued")?;
+    }
     let mut tx = pool.begin().await.context("begin a transaction")?;
     submit::lock(&mut tx).await?;
     let mut summary = Summary {
@@ -211,6 +239,7 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result
     }
     save_parts(&mut tx, &inventory).await?;
     if let Some(row) = summary.row {
+        upload::keep(&mut tx, row, &stored).await?;
         summary.n_for_cuda = devices::n_for_cuda(&mut tx, Some(row)).await?;
     }
     if let Some(((own, stale), row)) = ask.own.as_ref().zip(summary.row) {

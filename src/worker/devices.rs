@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn devices_are_what_the_list_names() {
-        assert_eq!(slots(Some("cpu"), Some(3)).unwrap(), [SlotDevice::Cpu; 3]);
+        assert_eq!(slots(Some("cpu"), Some(3)).unwrap(), vec![SlotDevice::Cpu; 3]);
         for (list, what) in [("gpu", "no device"), ("cuda:x", "no device"), ("", "no device"), ("cpu,cpu", "twice")] {
             let error = slots(Some(list), Some(1)).unwrap_err().to_string();
             assert!(error.contains(what), "{list}: {error}");
