@@ -1,5 +1,6 @@
 //! The queue on a real Postgres.
 
+mod batch;
 mod claims;
 mod control;
 mod edges;
