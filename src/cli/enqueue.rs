@@ -15,9 +15,10 @@ use super::lines::{plain, say, say_json};
 use crate::config::Config;
 use crate::database;
 use crate::job::State;
+use crate::job::needs::Offer;
 use crate::job::task::{Evaluate, MetricId, Pool, Task};
 use crate::plan::{Plan, plan};
-use crate::queue::{devices, look, submit};
+use crate::queue::{devices, look, submit, why};
 use crate::store::artifact::Artifacts;
 use crate::store::files::FileHashes;
 use crate::store::made::save_parts;
@@ -103,7 +104,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let artifacts = Artifacts::open(&config.store)?;
     let upload = (args.upload || artifacts.is_remote()) && !args.no_upload;
     let upload = upload.then_some(&artifacts);
-    let ask = Ask { confirm, needs_cuda_within: None, dry_run: args.dry_run, upload };
+    let ask = Ask { confirm, own: None, dry_run: args.dry_run, upload };
     let Some(summary) = enqueue(&pool, sweep, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, args.dry_run, args.json)?;
     Ok(Outcome::Done)
@@ -154,12 +155,12 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
 }
 
 /// How a sweep is to be enqueued.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ask<'a> {
     /// What to do about very many cells.
     pub confirm: Confirm,
-    /// Refuse jobs that need CUDA unless a worker has it that has beaten within this time; none takes them.
-    pub needs_cuda_within: Option<Duration>,
+    /// Refuse jobs that neither these slots can do nor those of a worker that has beaten within this time; none takes them.
+    pub own: Option<(Vec<Offer>, Duration)>,
     /// Change nothing.
     pub dry_run: bool,
     /// The store that the sweep's pictures are put into, if they are to be.
@@ -176,7 +177,7 @@ pub enum Confirm {
 }
 
 /// Plans a sweep and enqueues what is new; none if there are very many cells and nobody confirmed them, or nobody has
-/// the CUDA that it needs, which has been said then.
+/// what they need, which has been said then.
 ///
 /// # Errors
 /// Its folders or the database are out of reach; nothing is enqueued then.
@@ -241,15 +242,20 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
         upload::keep(&mut tx, row, &stored).await?;
         summary.n_for_cuda = devices::n_for_cuda(&mut tx, Some(row)).await?;
     }
-    if let Some(stale) = ask.needs_cuda_within
-        && summary.n_for_cuda > 0
-        && !devices::has_cuda(&mut tx, stale).await?
-    {
-        let n = summary.n_for_cuda;
-        eprintln!("error: {n} jobs of this sweep need CUDA, and neither this command nor any live worker has it");
-        eprintln!("help: `dtype = \"f32\"` runs on the processor; `jobctl enqueue` leaves them to a worker with a GPU");
-        eprintln!("nothing was enqueued");
-        return Ok(None);
+    if let Some(((own, stale), row)) = ask.own.as_ref().zip(summary.row) {
+        let unmatched = why::unmatched(&mut tx, row, own, *stale).await?;
+        for (needs, n, nearest) in &unmatched {
+            eprintln!(
+                "error: {n} jobs of this sweep need {needs}, which neither this command nor any live worker has{nearest}"
+            );
+        }
+        if unmatched.iter().any(|it| it.0.needs_gpu()) {
+            eprintln!("help: bf16 needs a GPU, `dtype = \"f32\"` runs on the processor");
+        }
+        if !unmatched.is_empty() {
+            eprintln!("help: `jobctl enqueue` leaves them to a worker that will come\nnothing was enqueued");
+            return Ok(None);
+        }
     }
     for (kind, n) in all {
         let n_done = n - summary.new.get(kind).copied().unwrap_or(0).min(n);

@@ -58,8 +58,8 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let artifacts = Artifacts::open(&config.store)?;
     let ask = Ask {
         confirm: if args.yes { Confirm::Assume } else { Confirm::Ask },
-        // Without CUDA in sight the jobs that need it would keep this command waiting for ever.
-        needs_cuda_within: (!slots.iter().any(|it| *it != SlotDevice::Cpu)).then_some(config.times.stale),
+        // What nobody in sight can do would keep this command waiting for ever.
+        own: Some((SlotDevice::offers(&slots), config.times.stale)),
         dry_run: false,
         // Workers elsewhere may help.
         upload: artifacts.is_remote().then_some(&artifacts),
