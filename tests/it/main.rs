@@ -17,4 +17,5 @@ mod stats;
 mod support;
 mod sweep;
 mod tidy;
+mod train;
 mod worker;
