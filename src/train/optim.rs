@@ -101,6 +101,11 @@ impl State {
         Ok([part(0)?, part(1)?, part(2)?])
     }
 
+    /// Where it is kept.
+    pub fn device(&self) -> &Device {
+        self.0.device()
+    }
+
     /// One step; `variable` then has the new value, in its own type. The gradient is multiplied by `scale` first.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ train/steps.json           losses, gradient norms and learning rates of these st
 train/resize.json          digests of pictures resized and cropped by Pillow
 """
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from diffusers.training_utils import compute_density_for_timestep_sampling, comp
 from PIL import Image
 from pytorch_wavelets import DWTForward
 from safetensors.torch import save_file
+from torchvision import transforms
 
 HERE = Path(__file__).parent
 OUT = HERE / "train"
@@ -190,6 +192,28 @@ def steps():
     (OUT / "steps.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
+def pattern(width, height):
+    """A picture from a formula: edges, slopes and noise enough to need every weight."""
+    y, x, c = np.meshgrid(np.arange(height, dtype=np.int64), np.arange(width, dtype=np.int64), np.arange(3, dtype=np.int64), indexing="ij")
+    return Image.fromarray(((x * 7 + y * 13 + c * 29 + (x * y) % 31 * 5 + 255 * ((x // 5 + y // 3) % 2)) % 256).astype(np.uint8))
+
+
+def resize():
+    filters = {"box": Image.BOX, "bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC, "lanczos": Image.LANCZOS}
+    sizes = [((64, 48), (32, 24)), ((61, 47), (17, 33)), ((33, 57), (71, 58)), ((200, 3), (7, 3)), ((5, 120), (5, 31)), ((1, 1), (4, 3)), ((257, 129), (64, 64))]
+    rows = []
+    for (w, h), to in sizes:
+        for name, it in filters.items():
+            pixels = pattern(w, h).resize(to, it).tobytes()
+            rows.append({"from": [w, h], "to": to, "filter": name, "sha256": hashlib.sha256(pixels).hexdigest()})
+    crops = []
+    for (w, h), side in (((61, 47), 32), ((47, 62), 33), ((50, 50), 20), ((40, 91), 64)):
+        it = transforms.functional.resize(pattern(w, h), side, interpolation=transforms.InterpolationMode.BILINEAR)
+        it = transforms.functional.center_crop(it, side)
+        crops.append({"from": [w, h], "side": side, "sha256": hashlib.sha256(it.tobytes()).hexdigest()})
+    (OUT / "resize.json").write_text(json.dumps({"resized": rows, "cut": crops}, indent=1) + "\n")
+
+
 if __name__ == "__main__":
     wanted = sys.argv[1:] or ["dwt", "steps", "resize"]
     torch.set_num_threads(1)
@@ -199,3 +223,5 @@ if __name__ == "__main__":
     if "steps" in wanted:
         schemes()
         steps()
+    if "resize" in wanted:
+        resize()

@@ -1,7 +1,9 @@
 //! Training against PyTorch.
 
+mod data;
 mod gradients;
 mod loss;
+mod run;
 mod steps;
 
 use std::collections::HashMap;
