@@ -4,6 +4,8 @@ mod attention;
 mod enqueue;
 mod generate;
 mod metrics;
+mod train;
+mod watch;
 
 use super::{Outcome, block_on};
 
@@ -22,6 +24,7 @@ enum What {
     Metrics(metrics::Args),
     Enqueue(enqueue::Args),
     Generate(generate::Args),
+    Train(train::Args),
 }
 
 /// Runs what is to be timed.
@@ -34,5 +37,6 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         What::Metrics(args) => metrics::run(args),
         What::Enqueue(args) => block_on(enqueue::run(args)),
         What::Generate(args) => generate::run(args),
+        What::Train(args) => train::run(args),
     }
 }

@@ -67,8 +67,7 @@ fn windows(from: usize, to: usize, filter: Filter) -> Vec<Window> {
         // Casts cut off towards 0, as C's do, and stop at 0.
         let first = (centre - support + 0.5) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
-        let raw: Vec<f64> =
-            (first..end).map(|it| filter.at((it as f64 - centre + 0.5) * (1.0 / wide))).collect();
+        let raw: Vec<f64> = (first..end).map(|it| filter.at((it as f64 - centre + 0.5) * (1.0 / wide))).collect();
         let sum: f64 = raw.iter().sum();
         let fixed = |it: f64| {
             let it = (if sum == 0.0 { it } else { it / sum }) * f64::from(1 << BITS);

@@ -114,7 +114,10 @@ impl InplaceOp2 for Update {
                 launch.arg(&mut state).arg(&gradient).arg(&count);
                 launch.arg(&self.beta1).arg(&self.rest1).arg(&self.beta2).arg(&self.rest2);
                 launch.arg(&self.rate).arg(&self.root).arg(&self.eps).arg(&self.keep).arg(&self.scale);
-                #[expect(unsafe_code, reason = "the kernel takes these arguments, and writes to this state of 3·n alone")]
+                #[expect(
+                    unsafe_code,
+                    reason = "the kernel takes these arguments, and writes to this state of 3·n alone"
+                )]
                 unsafe {
                     launch.launch(shape).w()?;
                 }

@@ -35,7 +35,12 @@ pub struct Run {
 impl Run {
     /// Says why a checkpoint of `other` is none of this run.
     fn check(&self, other: &Self) -> Result<()> {
-        ensure!(self.model == other.model, "it is of another model ({}, not {})", other.model.short(), self.model.short());
+        ensure!(
+            self.model == other.model,
+            "it is of another model ({}, not {})",
+            other.model.short(),
+            self.model.short()
+        );
         ensure!(
             self.data == other.data,
             "the data has changed since it was written ({}, now {})",
@@ -110,7 +115,8 @@ impl Shelf {
         let mut moments = named("mean.", &snapshot.means);
         moments.extend(named("square.", &snapshot.squares));
         let mut files = BTreeMap::new();
-        for (name, tensors) in [(VALUES, named("", &snapshot.values)), (MOMENTS, moments), (EMA, named("", &snapshot.ema))]
+        for (name, tensors) in
+            [(VALUES, named("", &snapshot.values)), (MOMENTS, moments), (EMA, named("", &snapshot.ema))]
         {
             if tensors.is_empty() {
                 continue;
@@ -153,9 +159,7 @@ impl Shelf {
             match Self::state(&path) {
                 Err(error) => damaged.push(format!("{error:#}")),
                 Ok(written) => {
-                    self.run
-                        .check(&written.run)
-                        .with_context(|| format!("{} cannot be continued", path.display()))?;
+                    self.run.check(&written.run).with_context(|| format!("{} cannot be continued", path.display()))?;
                     match Self::read(&path, &written) {
                         Err(error) => damaged.push(format!("{error:#}")),
                         Ok(snapshot) => return Ok((Some(snapshot), damaged)),
@@ -210,11 +214,17 @@ impl Shelf {
     }
 
     fn read(path: &Path, written: &Written) -> Result<Snapshot> {
-        let mut read = |name: &str| -> Result<HashMap<String, Tensor>> {
+        let read = |name: &str| -> Result<HashMap<String, Tensor>> {
             let Some(wanted) = written.files.get(name) else { return Ok(HashMap::new()) };
             let at = path.join(name);
             let found = hash(&at)?;
-            ensure!(found == *wanted, "{} is damaged: its hash is {}, not {}", at.display(), found.short(), wanted.short());
+            ensure!(
+                found == *wanted,
+                "{} is damaged: its hash is {}, not {}",
+                at.display(),
+                found.short(),
+                wanted.short()
+            );
             Ok(candle_core::safetensors::load(&at, &Device::Cpu)?)
         };
         let (values, mut moments, mut ema) = (read(VALUES)?, read(MOMENTS)?, read(EMA)?);

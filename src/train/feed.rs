@@ -32,7 +32,7 @@ pub trait Examples {
     fn example(&self, idx: usize, pass: usize) -> Result<Example>;
 }
 
-impl Examples for [Example] {
+impl Examples for Vec<Example> {
     fn count(&self) -> usize {
         self.len()
     }
@@ -136,8 +136,7 @@ impl<'a> Feed<'a> {
         let (mut latents, mut noises, mut contexts, mut pooled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut sigmas, mut weights, mut timesteps) = (Vec::new(), Vec::new(), Vec::new());
         for mut it in shown {
-            let example =
-                self.examples.example(it.idx, it.pass).with_context(|| format!("read example {}", it.idx))?;
+            let example = self.examples.example(it.idx, it.pass).with_context(|| format!("read example {}", it.idx))?;
             let shape = example.latent.shape().clone();
             noises.push(Tensor::from_vec(it.random.normals(shape.elem_count()), shape, &Device::Cpu)?);
             latents.push(example.latent);
@@ -148,7 +147,8 @@ impl<'a> Feed<'a> {
             timesteps.push(it.timestep);
         }
         let stack = |parts: &[Tensor], what: &str| -> Result<Tensor> {
-            let stacked = Tensor::stack(parts, 0).with_context(|| format!("the {what} of one batch differ in shape"))?;
+            let stacked =
+                Tensor::stack(parts, 0).with_context(|| format!("the {what} of one batch differ in shape"))?;
             Ok(stacked.to_device(&self.device)?)
         };
         Ok(Batch {

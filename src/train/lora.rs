@@ -63,8 +63,7 @@ impl Adapters {
             );
             let mut random = Stream::new(seed, Purpose::Weights, idx as u64, 0);
             let bound = 1.0 / (*n_in as f64).sqrt();
-            let a: Vec<f32> =
-                (0..self.rank * n_in).map(|_| (bound * (2.0 * random.uniform() - 1.0)) as f32).collect();
+            let a: Vec<f32> = (0..self.rank * n_in).map(|_| (bound * (2.0 * random.uniform() - 1.0)) as f32).collect();
             drawn.push((format!("{layer}.lora_A.weight"), Tensor::from_vec(a, (self.rank, *n_in), device)?));
             let b = Tensor::zeros((*n_out, self.rank), candle_core::DType::F32, device)?;
             drawn.push((format!("{layer}.lora_B.weight"), b));

@@ -14,12 +14,7 @@ pub trait Objective {
     ///
     /// # Errors
     /// A batch that does not fit the model, or no memory.
-    fn gradients(
-        &self,
-        parameters: &Parameters,
-        batch: &Self::Batch,
-        into: &mut Gradients,
-    ) -> anyhow::Result<Losses>;
+    fn gradients(&self, parameters: &Parameters, batch: &Self::Batch, into: &mut Gradients) -> anyhow::Result<Losses>;
 
     /// The loss of a batch alone.
     ///

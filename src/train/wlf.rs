@@ -90,8 +90,7 @@ impl Loss {
         let bands = haar(&off, n_levels)?.iter().map(squares).collect::<Result<Vec<_>>>()?;
         // (band, image)
         let bands = Tensor::stack(&bands, 0)?;
-        let by_image: Vec<f32> =
-            weights.iter().map(|it| it / (n_channels * height * width * n_batch) as f32).collect();
+        let by_image: Vec<f32> = weights.iter().map(|it| it / (n_channels * height * width * n_batch) as f32).collect();
         let by_image = Tensor::from_vec(by_image, (1, n_batch), velocity.device())?;
         let bands = bands.broadcast_mul(&by_image)?.sum(1)?;
         let weights: Vec<f32> = self.bands.iter().map(|it| *it as f32).collect();

@@ -3,6 +3,7 @@
 mod data;
 mod gradients;
 mod loss;
+mod output;
 mod run;
 mod steps;
 

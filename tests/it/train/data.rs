@@ -84,14 +84,20 @@ fn crops_reach_both_ends_and_half_of_them_are_mirrored() {
 fn a_folder_is_read_with_its_captions_and_what_is_left_out_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    for (from, to) in [("64x64.png", "b.png"), ("turned6.jpg", "sub/a.jpg"), ("truncated-header.jpg", "broken.jpg"), ("64x64.png", "mute.png")] {
+    for (from, to) in [
+        ("64x64.png", "b.png"),
+        ("turned6.jpg", "sub/a.jpg"),
+        ("truncated-header.jpg", "broken.jpg"),
+        ("64x64.png", "mute.png"),
+    ] {
         fs::create_dir_all(at(to).parent().unwrap()).unwrap();
         fs::copy(path("images").join(from), at(to)).unwrap();
     }
     let lines = "{\"file_name\": \"./b.png\", \"text\": \" a square \"}\n{\"file_name\": \"sub/a.jpg\", \"text\": \"turned\", \"other\": 1}\n\n{\"file_name\": \"broken.jpg\", \"text\": \"cut off\"}\n";
     fs::write(at("metadata.jsonl"), lines).unwrap();
     let read = Folder::read(folder.path()).unwrap();
-    let told: Vec<(&str, u32, u32)> = read.pictures.iter().map(|it| (it.caption.as_str(), it.width, it.height)).collect();
+    let told: Vec<(&str, u32, u32)> =
+        read.pictures.iter().map(|it| (it.caption.as_str(), it.width, it.height)).collect();
     assert_eq!(told[0], ("a square", 64, 64));
     // EXIF turns it.
     assert!(told.len() == 2 && told[1].0 == "turned" && told[1].1 < told[1].2, "{told:?}");

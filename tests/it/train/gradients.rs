@@ -23,7 +23,13 @@ fn is_zero(gradient: &Tensor) -> bool {
     floats(gradient).iter().all(|it| *it == 0.0)
 }
 
-fn gradients(name: &str, parameters: &Parameters, batch: &Batch, loss: Loss, recompute: Recompute) -> (f32, HashMap<String, Tensor>) {
+fn gradients(
+    name: &str,
+    parameters: &Parameters,
+    batch: &Batch,
+    loss: Loss,
+    recompute: Recompute,
+) -> (f32, HashMap<String, Tensor>) {
     let objective = FlowMatching { config: config(name), loss, recompute };
     let mut sums = Gradients::none(parameters.names().len());
     let losses = objective.gradients(parameters, batch, &mut sums).unwrap();
@@ -72,7 +78,10 @@ fn normalised_queries_and_second_attentions_have_the_gradients_of_torch() {
         let norm = values.iter().map(|it| it * it).sum::<f64>().sqrt();
         let along = values.iter().enumerate().map(|(idx, it)| it * (idx as f64).cos()).sum::<f64>();
         let (their_norm, their_along) = (digest[0].as_f64().unwrap(), digest[1].as_f64().unwrap());
-        assert!((norm - their_norm).abs() <= 1e-4 * their_norm && (norm == 0.0) == is_idle("odd", name), "{name}: {norm} {their_norm}");
+        assert!(
+            (norm - their_norm).abs() <= 1e-4 * their_norm && (norm == 0.0) == is_idle("odd", name),
+            "{name}: {norm} {their_norm}"
+        );
         // A sum of n terms of either sign is about the norm.
         assert!((along - their_along).abs() <= 1e-4 * their_norm, "{name}: {along} {their_along}");
     }
@@ -91,7 +100,12 @@ fn made_up(name: &str) -> Batch {
         timesteps: sigmas.iter().map(|it| it * 1000.0).collect(),
         context: random(3, &[2, 7, config.joint_attention_dim]),
         pooled: random(4, &[2, config.pooled_projection_dim]),
-        target: jobctl::train::wlf::Target { x0: random(1, &latent), noise: random(2, &latent), sigmas, weights: vec![1.0; 2] },
+        target: jobctl::train::wlf::Target {
+            x0: random(1, &latent),
+            noise: random(2, &latent),
+            sigmas,
+            weights: vec![1.0; 2],
+        },
     }
 }
 
@@ -148,7 +162,8 @@ fn a_parameter_that_nothing_uses_is_named() {
 fn adapters_start_as_the_model_itself_and_alone_are_trained() {
     let config = config("tiny");
     let adapters = Adapters { alpha: 4.0, ..Adapters::of_attention(2) };
-    let (parameters, masters) = Parameters::adapted(&asked(&config), &weights("tiny"), DType::F32, adapters, 3).unwrap();
+    let (parameters, masters) =
+        Parameters::adapted(&asked(&config), &weights("tiny"), DType::F32, adapters, 3).unwrap();
     // Two blocks with eight projections each; the last has no way out for the text.
     assert_eq!(masters.len(), 2 * 15);
     let (full, _) = whole("tiny");

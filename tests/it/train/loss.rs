@@ -1,8 +1,8 @@
 //! The wavelets, the loss and the timesteps.
 
 use candle_core::{DType, Device, Tensor, Var};
-use jobctl::models::sd3::Sd3;
 use jobctl::models::schedule;
+use jobctl::models::sd3::Sd3;
 use jobctl::train::dwt::haar;
 use jobctl::train::random::{Purpose, Stream};
 use jobctl::train::timesteps::{Density, Levels, Weighting};
@@ -76,8 +76,7 @@ proptest! {
 fn the_gradient_of_the_loss_is_its_slope() {
     let dims = [1, 2, 5, 7];
     let loss = Loss { space: Space::X0, bands: vec![1.0, 2.0, 0.5, 4.0, 3.0, 0.0, 1.5] };
-    let target =
-        Target { x0: random(1, dims), noise: random(2, dims), sigmas: vec![0.7], weights: vec![1.3] };
+    let target = Target { x0: random(1, dims), noise: random(2, dims), sigmas: vec![0.7], weights: vec![1.3] };
     let velocity = Var::from_tensor(&random(3, dims)).unwrap();
     let at = |x: &Tensor| f64::from(loss.of(x, &target).unwrap().total.to_scalar::<f32>().unwrap());
     let gradient = loss.of(&velocity, &target).unwrap().total.backward().unwrap().remove(&velocity).unwrap();
@@ -85,7 +84,10 @@ fn the_gradient_of_the_loss_is_its_slope() {
     let slope: f64 = floats(&(&gradient * &along).unwrap()).iter().map(|it| f64::from(*it)).sum();
     // The loss is a square: the central difference is exact but for rounding.
     let step = 0.25;
-    let (up, down) = (at(&(velocity.as_tensor() + (&along * step).unwrap()).unwrap()), at(&(velocity.as_tensor() - (&along * step).unwrap()).unwrap()));
+    let (up, down) = (
+        at(&(velocity.as_tensor() + (&along * step).unwrap()).unwrap()),
+        at(&(velocity.as_tensor() - (&along * step).unwrap()).unwrap()),
+    );
     let measured = (up - down) / (2.0 * step);
     assert!((slope - measured).abs() < 1e-5 * measured.abs(), "{slope} {measured}");
 }
@@ -98,7 +100,10 @@ fn weights_that_no_number_of_levels_has_are_refused() {
     assert!(error(&[1.0, -1.0, 1.0, 1.0]).contains("negative"));
     assert!(error(&[1.0, f64::NAN, 1.0, 1.0]).contains("no number"));
     assert!(error(&[0.0; 4]).contains("nothing would be learnt"));
-    assert_eq!(Loss { space: Space::X0, bands: vec![1.0; 7] }.names(), ["LL2", "LH2", "HL2", "HH2", "LH1", "HL1", "HH1"]);
+    assert_eq!(
+        Loss { space: Space::X0, bands: vec![1.0; 7] }.names(),
+        ["LL2", "LH2", "HL2", "HH2", "LH1", "HL1", "HH1"]
+    );
     assert_eq!(Loss::plain().names(), ["all"]);
 }
 
@@ -119,13 +124,15 @@ fn the_loss_of_one_batch_is_that_of_the_released_scripts_for_every_scheme() {
     let model = Sd3::load(&config("tiny"), &weights("tiny")).unwrap();
     let batch = tensors("schemes.safetensors");
     let rows = json("schemes.json");
-    let numbers = |it: &serde_json::Value| -> Vec<f64> { it.as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect() };
+    let numbers =
+        |it: &serde_json::Value| -> Vec<f64> { it.as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect() };
     let mut n_losses = 0;
     for row in rows.as_array().unwrap() {
         let name = row["scheme"].as_str().unwrap();
         let number = |key: &str| row[key].as_f64().unwrap();
         let (density, weighting) = scheme(name, number("mean"), number("std"), number("mode_scale"));
-        let mut target = Target { x0: batch["x0"].clone(), noise: batch["noise"].clone(), sigmas: vec![], weights: vec![] };
+        let mut target =
+            Target { x0: batch["x0"].clone(), noise: batch["noise"].clone(), sigmas: vec![], weights: vec![] };
         let mut timesteps = Vec::new();
         for (idx, draw) in numbers(&row["draws"]).into_iter().enumerate() {
             let place = density.place(draw);
@@ -139,13 +146,15 @@ fn the_loss_of_one_batch_is_that_of_the_released_scripts_for_every_scheme() {
             target.weights.push(weighting.at(sigma));
             timesteps.push(timestep);
         }
-        let (streams, condition) = model.embed(&target.noisy().unwrap(), &timesteps, &batch["context"], &batch["pooled"]).unwrap();
+        let (streams, condition) =
+            model.embed(&target.noisy().unwrap(), &timesteps, &batch["context"], &batch["pooled"]).unwrap();
         let streams = (0..model.n_blocks()).fold(streams, |it, idx| model.block(idx, &it, &condition).unwrap());
         let velocity = model.finish(&streams.image, &condition, (10, 14)).unwrap();
         for golden in row["losses"].as_array().unwrap() {
             let space = if golden["space"] == "x0" { Space::X0 } else { Space::Velocity };
             let losses = Loss { space, bands: numbers(&golden["bands"]) }.of(&velocity, &target).unwrap();
-            let (ours, theirs) = (f64::from(losses.total.to_scalar::<f32>().unwrap()), golden["loss"].as_f64().unwrap());
+            let (ours, theirs) =
+                (f64::from(losses.total.to_scalar::<f32>().unwrap()), golden["loss"].as_f64().unwrap());
             assert!((ours - theirs).abs() < 1e-6 * theirs, "{name} {golden}: {ours}");
             for (ours, theirs) in floats(&losses.bands).into_iter().zip(numbers(&golden["parts"])) {
                 assert!((f64::from(ours) - theirs).abs() < 5e-6 * theirs, "{name} {golden}: {ours}");
@@ -162,10 +171,18 @@ fn equal_purposes_draw_equal_numbers_and_others_draw_others() {
     let draw = |seed, purpose, a, b| Stream::new(seed, purpose, a, b).normals(1001);
     let first = draw(1, Purpose::Noise, 2, 3);
     assert_eq!(first, draw(1, Purpose::Noise, 2, 3));
-    for other in [draw(2, Purpose::Noise, 2, 3), draw(1, Purpose::Crop, 2, 3), draw(1, Purpose::Noise, 3, 3), draw(1, Purpose::Noise, 2, 4)] {
+    for other in [
+        draw(2, Purpose::Noise, 2, 3),
+        draw(1, Purpose::Crop, 2, 3),
+        draw(1, Purpose::Noise, 3, 3),
+        draw(1, Purpose::Noise, 2, 4),
+    ] {
         assert!(first.iter().zip(&other).all(|(a, b)| a != b));
     }
-    let many = draw(5, Purpose::Noise, 0, 0).into_iter().chain((0..99).flat_map(|b| draw(5, Purpose::Noise, 1, b))).collect::<Vec<_>>();
+    let many = draw(5, Purpose::Noise, 0, 0)
+        .into_iter()
+        .chain((0..99).flat_map(|b| draw(5, Purpose::Noise, 1, b)))
+        .collect::<Vec<_>>();
     let n = many.len() as f64;
     let mean = many.iter().map(|it| f64::from(*it)).sum::<f64>() / n;
     let power = many.iter().map(|it| f64::from(*it).powi(2)).sum::<f64>() / n;
