@@ -13,6 +13,7 @@ pub mod optim;
 pub mod output;
 pub mod parameters;
 pub mod random;
+pub mod session;
 pub mod timesteps;
 pub mod trainer;
 pub mod transformer;

@@ -9,11 +9,11 @@ use anyhow::ensure;
 use candle_core::{Device, Result, Tensor};
 use serde::Deserialize;
 
-use self::block::{Block, Mlp, chunks, modulate};
+use self::block::{Block, Mlp, chunks};
 use super::layers::{Conv2d, Linear};
 use super::package::read_config;
 use super::weights::Weights;
-use crate::gpu::norm::layer_norm;
+use crate::gpu::tokens::modulated;
 
 const EPS: f64 = 1e-6;
 /// Width of the sinusoidal embedding of the timestep.
@@ -217,7 +217,7 @@ impl Sd3 {
         let patch = self.config.patch_size;
         let parts = self.norm_out.forward(condition)?;
         let parts = chunks(&parts, 2)?;
-        let image = modulate(&layer_norm(image, EPS)?, &parts[1], &parts[0])?;
+        let image = modulated(image, EPS, &parts[1], &parts[0])?;
         let patches = self.proj_out.forward(&image)?;
         let (n_batch, _, n_out) = patches.dims3()?;
         let n_out = n_out / (patch * patch);

@@ -1,11 +1,12 @@
-//! Checkpoints: folders that are whole or not there, hashed, and refused where they do not belong.
+//! Checkpoints: files that are whole or not there, hashed, and refused where they do not belong.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
 use serde::{Deserialize, Serialize};
@@ -15,10 +16,10 @@ use crate::job::Hash;
 
 /// The form of what is written; a reader of another one refuses it.
 const VERSION: u32 = 1;
-const STATE: &str = "state.json";
-const VALUES: &str = "values.safetensors";
-const MOMENTS: &str = "moments.safetensors";
-const EMA: &str = "ema.safetensors";
+/// Where a file's state stands among its metadata.
+const STATE: &str = "checkpoint";
+/// Longer headers are no checkpoint's: SD3 has 10³ tensors, each some 100 bytes.
+const MOST_HEADER: u64 = 1 << 28;
 
 /// What a run is: a checkpoint continues this run and no other.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -57,19 +58,124 @@ impl Run {
     }
 }
 
-/// `state.json`.
+/// What a file says of itself.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct State {
     version: u32,
     n_done: usize,
     /// The loss on what is held out, if it was looked at.
     held_out: Option<f64>,
     run: Run,
-    /// Each file's hash.
-    files: BTreeMap<String, Hash>,
+    /// The hash of the tensors' bytes, in the order of their names.
+    data: Hash,
 }
 
-/// A run's folder of checkpoints.
+/// What keeps checkpoints.
+pub trait Keeper {
+    /// The newest that is whole, and what is wrong with newer ones; none where there is none.
+    ///
+    /// # Errors
+    /// It is of another model, other data or other settings.
+    fn newest(&mut self) -> Result<(Option<Snapshot>, Vec<String>)>;
+
+    /// Keeps one more, with the loss on what is held out, if that is known.
+    ///
+    /// # Errors
+    /// It cannot be written; those before it stay.
+    fn save(&mut self, snapshot: &Snapshot, held_out: Option<f64>) -> Result<()>;
+}
+
+/// Writes one checkpoint to a file: safetensors, `value.`, `mean.`, `square.` and `ema.` before the parameters' names.
+/// The file is whole or not there.
+///
+/// # Errors
+/// A full disk, for one.
+pub fn write(path: &Path, snapshot: &Snapshot, run: &Run, held_out: Option<f64>) -> Result<()> {
+    let kinds = [
+        ("value.", &snapshot.values),
+        ("mean.", &snapshot.means),
+        ("square.", &snapshot.squares),
+        ("ema.", &snapshot.ema),
+    ];
+    let mut tensors: BTreeMap<String, Stored> = BTreeMap::new();
+    for (kind, values) in kinds {
+        let names = snapshot.names.iter().map(|it| format!("{kind}{it}"));
+        tensors.extend(names.zip(values.iter().map(|it| Stored(it.clone()))));
+    }
+    let data = hash(&tensors);
+    let state = State { version: VERSION, n_done: snapshot.n_done, held_out, run: run.clone(), data };
+    let about = HashMap::from([(STATE.to_owned(), serde_json::to_string(&state)?)]);
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let go = || -> Result<()> {
+        let beside = tempfile::Builder::new().prefix(".unfinished-").tempfile_in(folder)?;
+        safetensors::serialize_to_file(tensors, Some(about), beside.path())?;
+        File::open(beside.path())?.sync_all()?;
+        beside.persist(path)?;
+        File::open(folder)?.sync_all()?;
+        Ok(())
+    };
+    go().with_context(|| format!("save the checkpoint of step {}", snapshot.n_done))
+}
+
+/// The hash of all tensors' bytes, in the order of their names.
+fn hash(tensors: &BTreeMap<String, Stored>) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    for it in tensors.values() {
+        hasher.update(&it.data());
+    }
+    Hash(*hasher.finalize().as_bytes())
+}
+
+/// Reads a file that [`write`] wrote.
+///
+/// # Errors
+/// It is damaged, or of another model, other data or other settings than `run`.
+pub fn read(path: &Path, run: &Run) -> Result<Snapshot> {
+    let state = state(path)?;
+    run.check(&state.run).with_context(|| format!("{} cannot be continued", path.display()))?;
+    tensors(path, &state)
+}
+
+fn state(path: &Path) -> Result<State> {
+    #[derive(Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__")]
+        about: HashMap<String, String>,
+    }
+    let go = || -> Result<State> {
+        let mut file = File::open(path)?;
+        let mut n = [0; 8];
+        file.read_exact(&mut n)?;
+        let n = u64::from_le_bytes(n);
+        ensure!(n < MOST_HEADER, "its header is no checkpoint's");
+        let mut header = vec![0; n as usize];
+        file.read_exact(&mut header)?;
+        let header: Header = serde_json::from_slice(&header)?;
+        let state = header.about.get(STATE).context("it says nothing of its run")?;
+        let state: State = serde_json::from_str(state)?;
+        ensure!(state.version == VERSION, "it is of version {}, not {VERSION}", state.version);
+        Ok(state)
+    };
+    go().with_context(|| format!("{} is no checkpoint", path.display()))
+}
+
+fn tensors(path: &Path, state: &State) -> Result<Snapshot> {
+    let found =
+        candle_core::safetensors::load(path, &Device::Cpu).with_context(|| format!("{} is damaged", path.display()))?;
+    let found: BTreeMap<String, Stored> = found.into_iter().map(|(name, it)| (name, Stored(it))).collect();
+    ensure!(hash(&found) == state.data, "{} is damaged: its tensors are not those that were written", path.display());
+    let kind = |kind: &str| -> (Vec<String>, Vec<Tensor>) {
+        let of = found.iter().filter_map(|(name, it)| Some((name.strip_prefix(kind)?.to_owned(), it.0.clone())));
+        of.unzip()
+    };
+    let (names, values) = kind("value.");
+    let [(mean_names, means), (square_names, squares), (ema_names, ema)] = ["mean.", "square.", "ema."].map(kind);
+    let is_whole = mean_names == names && square_names == names && (ema.is_empty() || ema_names == names);
+    ensure!(is_whole, "{} lacks moments of some parameters", path.display());
+    Ok(Snapshot { n_done: state.n_done, names, values, means, squares, ema })
+}
+
+/// A run's folder of checkpoints on this machine.
 #[derive(Clone, Debug)]
 pub struct Shelf {
     folder: PathBuf,
@@ -88,52 +194,6 @@ impl Shelf {
         Ok(Self { folder: folder.to_owned(), run, keep_last: keep_last.max(1) })
     }
 
-    /// Writes a checkpoint, then forgets older ones. Until the end it has another name; a full disk leaves the others
-    /// as they were.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn save(&self, snapshot: &Snapshot, held_out: Option<f64>) -> Result<PathBuf> {
-        let path = self.folder.join(format!("step-{:08}", snapshot.n_done));
-        let beside = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(&self.folder)?;
-        self.write(beside.path(), snapshot, held_out)
-            .with_context(|| format!("save the checkpoint of step {}", snapshot.n_done))?;
-        if path.exists() {
-            fs::remove_dir_all(&path)?;
-        }
-        fs::rename(beside.keep(), &path)?;
-        File::open(&self.folder)?.sync_all()?;
-        self.forget()?;
-        Ok(path)
-    }
-
-    fn write(&self, folder: &Path, snapshot: &Snapshot, held_out: Option<f64>) -> Result<()> {
-        let named = |prefix: &str, tensors: &[Tensor]| -> Vec<(String, Stored)> {
-            let names = snapshot.names.iter().map(|it| format!("{prefix}{it}"));
-            names.zip(tensors.iter().map(|it| Stored(it.clone()))).collect()
-        };
-        let mut moments = named("mean.", &snapshot.means);
-        moments.extend(named("square.", &snapshot.squares));
-        let mut files = BTreeMap::new();
-        for (name, tensors) in
-            [(VALUES, named("", &snapshot.values)), (MOMENTS, moments), (EMA, named("", &snapshot.ema))]
-        {
-            if tensors.is_empty() {
-                continue;
-            }
-            let path = folder.join(name);
-            safetensors::serialize_to_file(tensors, None, &path)?;
-            File::open(&path)?.sync_all()?;
-            files.insert(name.to_owned(), hash(&path)?);
-        }
-        let written = Written { version: VERSION, n_done: snapshot.n_done, held_out, run: self.run.clone(), files };
-        let path = folder.join(STATE);
-        fs::write(&path, serde_json::to_string_pretty(&written)? + "\n")?;
-        File::open(&path)?.sync_all()?;
-        File::open(folder)?.sync_all()?;
-        Ok(())
-    }
-
     /// The steps of the checkpoints that are there, the newest first.
     ///
     /// # Errors
@@ -142,32 +202,11 @@ impl Shelf {
         let mut steps = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name();
-            steps.extend(name.to_str().and_then(|it| it.strip_prefix("step-")?.parse::<usize>().ok()));
+            let step = name.to_str().and_then(|it| it.strip_prefix("step-")?.strip_suffix(".safetensors"));
+            steps.extend(step.and_then(|it| it.parse::<usize>().ok()));
         }
         steps.sort_unstable_by_key(|it| std::cmp::Reverse(*it));
         Ok(steps)
-    }
-
-    /// The newest checkpoint that is whole, and what is wrong with newer ones; none where there is none.
-    ///
-    /// # Errors
-    /// The newest whole one is of another model, other data or other settings.
-    pub fn newest(&self) -> Result<(Option<Snapshot>, Vec<String>)> {
-        let mut damaged = Vec::new();
-        for step in self.steps()? {
-            let path = self.path(step);
-            match Self::state(&path) {
-                Err(error) => damaged.push(format!("{error:#}")),
-                Ok(written) => {
-                    self.run.check(&written.run).with_context(|| format!("{} cannot be continued", path.display()))?;
-                    match Self::read(&path, &written) {
-                        Err(error) => damaged.push(format!("{error:#}")),
-                        Ok(snapshot) => return Ok((Some(snapshot), damaged)),
-                    }
-                }
-            }
-        }
-        Ok((None, damaged))
     }
 
     /// The step with the least loss on what is held out, and that loss.
@@ -176,7 +215,7 @@ impl Shelf {
     /// The folder cannot be read.
     pub fn best(&self) -> Result<Option<(usize, f64)>> {
         let looked = self.steps()?.into_iter().filter_map(|it| {
-            let loss = Self::state(&self.path(it)).ok()?.held_out?;
+            let loss = state(&self.path(it)).ok()?.held_out?;
             Some((it, loss))
         });
         Ok(looked.min_by(|a, b| a.1.total_cmp(&b.1)))
@@ -185,75 +224,50 @@ impl Shelf {
     /// The checkpoint of a step.
     ///
     /// # Errors
-    /// It is not there, is damaged, or of another run.
+    /// Those of [`read`].
     pub fn at(&self, step: usize) -> Result<Snapshot> {
-        let path = self.path(step);
-        let written = Self::state(&path)?;
-        self.run.check(&written.run).with_context(|| format!("{} cannot be continued", path.display()))?;
-        Self::read(&path, &written)
+        read(&self.path(step), &self.run)
     }
 
-    fn path(&self, step: usize) -> PathBuf {
-        self.folder.join(format!("step-{step:08}"))
+    /// The file of a step's checkpoint.
+    pub fn path(&self, step: usize) -> PathBuf {
+        self.folder.join(format!("step-{step:08}.safetensors"))
     }
 
     fn forget(&self) -> Result<()> {
         let best = self.best()?.map(|it| it.0);
         for step in self.steps()?.into_iter().skip(self.keep_last).filter(|it| Some(*it) != best) {
-            fs::remove_dir_all(self.path(step)).with_context(|| format!("forget the checkpoint of step {step}"))?;
+            fs::remove_file(self.path(step)).with_context(|| format!("forget the checkpoint of step {step}"))?;
         }
         Ok(())
     }
-
-    fn state(path: &Path) -> Result<Written> {
-        let at = path.join(STATE);
-        let text = fs::read_to_string(&at).with_context(|| format!("read {}", at.display()))?;
-        let written: Written = serde_json::from_str(&text).with_context(|| format!("understand {}", at.display()))?;
-        ensure!(written.version == VERSION, "{} is of version {}, not {VERSION}", at.display(), written.version);
-        Ok(written)
-    }
-
-    fn read(path: &Path, written: &Written) -> Result<Snapshot> {
-        let read = |name: &str| -> Result<HashMap<String, Tensor>> {
-            let Some(wanted) = written.files.get(name) else { return Ok(HashMap::new()) };
-            let at = path.join(name);
-            let found = hash(&at)?;
-            ensure!(
-                found == *wanted,
-                "{} is damaged: its hash is {}, not {}",
-                at.display(),
-                found.short(),
-                wanted.short()
-            );
-            Ok(candle_core::safetensors::load(&at, &Device::Cpu)?)
-        };
-        let (values, mut moments, mut ema) = (read(VALUES)?, read(MOMENTS)?, read(EMA)?);
-        let (mut names, mut tensors): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
-        let mut sorted: Vec<_> = values.into_iter().collect();
-        sorted.sort_by(|a, b| a.0.cmp(&b.0));
-        for (name, value) in sorted {
-            names.push(name);
-            tensors.push(value);
-        }
-        let mut all = |prefix: &str| -> Result<Vec<Tensor>> {
-            let one = |name: &String| moments.remove(&format!("{prefix}{name}"));
-            names.iter().map(one).collect::<Option<_>>().with_context(|| format!("{} lacks moments", path.display()))
-        };
-        let (means, squares) = (all("mean.")?, all("square.")?);
-        let ema: Vec<Tensor> = names.iter().filter_map(|it| ema.remove(it)).collect();
-        if !ema.is_empty() && ema.len() != names.len() {
-            bail!("{} lacks running means", path.display());
-        }
-        Ok(Snapshot { n_done: written.n_done, names, values: tensors, means, squares, ema })
-    }
 }
 
-/// The hash of a file's bytes.
-fn hash(path: &Path) -> Result<Hash> {
-    let mut hasher = blake3::Hasher::new();
-    let file = File::open(path).with_context(|| format!("read {}", path.display()))?;
-    hasher.update_reader(file).with_context(|| format!("read {}", path.display()))?;
-    Ok(Hash(*hasher.finalize().as_bytes()))
+impl Keeper for Shelf {
+    fn newest(&mut self) -> Result<(Option<Snapshot>, Vec<String>)> {
+        let mut damaged = Vec::new();
+        for step in self.steps()? {
+            let path = self.path(step);
+            let state = match state(&path) {
+                Ok(state) => state,
+                Err(error) => {
+                    damaged.push(format!("{error:#}"));
+                    continue;
+                }
+            };
+            self.run.check(&state.run).with_context(|| format!("{} cannot be continued", path.display()))?;
+            match tensors(&path, &state) {
+                Ok(snapshot) => return Ok((Some(snapshot), damaged)),
+                Err(error) => damaged.push(format!("{error:#}")),
+            }
+        }
+        Ok((None, damaged))
+    }
+
+    fn save(&mut self, snapshot: &Snapshot, held_out: Option<f64>) -> Result<()> {
+        write(&self.path(snapshot.n_done), snapshot, &self.run, held_out)?;
+        self.forget()
+    }
 }
 
 /// A tensor as safetensors writes it, brought to the CPU when its turn comes.

@@ -102,6 +102,16 @@ impl<'a> Feed<'a> {
         Ok(batches)
     }
 
+    /// Which examples [`batches`](Self::batches) shows.
+    pub fn shown(&mut self, step: usize, rank: usize, n_ranks: usize) -> Vec<usize> {
+        let Drawing { batch, accumulate, .. } = self.drawing;
+        let places = (0..accumulate).flat_map(|part| {
+            let first = ((step * accumulate + part) * n_ranks + rank) * batch;
+            first..first + batch
+        });
+        places.collect::<Vec<_>>().into_iter().map(|it| self.at(it).0).collect()
+    }
+
     /// Every example `n_levels` times, at levels spread evenly over those that are trained on, with the same noise each
     /// time: what is held out is looked at in this way. Batches as large as those of a step, weighted alike.
     ///

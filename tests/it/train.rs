@@ -5,6 +5,7 @@ mod gradients;
 mod loss;
 mod output;
 mod run;
+mod session;
 mod steps;
 
 use std::collections::HashMap;

@@ -13,9 +13,6 @@ const CHANNELS: usize = 4;
 /// What both gradients know.
 #[derive(Clone, Copy)]
 struct Sizes {
-    n_batch: usize,
-    n_in: usize,
-    n_out: usize,
     kernel: usize,
     size: (usize, usize),
     out_size: (usize, usize),
@@ -60,7 +57,7 @@ impl CustomOp2 for OfInput {
     fn cpu_fwd(&self, g: &CpuStorage, at_g: &Layout, w: &CpuStorage, at_w: &Layout) -> Result<(CpuStorage, Shape)> {
         let (n_batch, n_out, out_height, out_width) = at_g.shape().dims4()?;
         let (_, n_in, kernel, _) = at_w.shape().dims4()?;
-        let it = Sizes { n_batch, n_in, n_out, kernel, size: self.size, out_size: (out_height, out_width) };
+        let it = Sizes { kernel, size: self.size, out_size: (out_height, out_width) };
         let (plane, out_plane, window) = (it.plane(), it.out_plane(), it.window());
         let g = &g.as_slice::<f32>()?[at_g.start_offset()..][..n_batch * n_out * out_plane];
         let w = &w.as_slice::<f32>()?[at_w.start_offset()..][..n_out * n_in * window];
@@ -97,14 +94,7 @@ impl CustomOp2 for OfWeights {
     fn cpu_fwd(&self, x: &CpuStorage, at_x: &Layout, g: &CpuStorage, at_g: &Layout) -> Result<(CpuStorage, Shape)> {
         let (n_batch, n_in, height, width) = at_x.shape().dims4()?;
         let (_, n_out, out_height, out_width) = at_g.shape().dims4()?;
-        let it = Sizes {
-            n_batch,
-            n_in,
-            n_out,
-            kernel: self.kernel,
-            size: (height, width),
-            out_size: (out_height, out_width),
-        };
+        let it = Sizes { kernel: self.kernel, size: (height, width), out_size: (out_height, out_width) };
         let (plane, out_plane, window) = (it.plane(), it.out_plane(), it.window());
         let x = &x.as_slice::<f32>()?[at_x.start_offset()..][..n_batch * n_in * plane];
         let g = &g.as_slice::<f32>()?[at_g.start_offset()..][..n_batch * n_out * out_plane];

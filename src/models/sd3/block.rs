@@ -4,19 +4,9 @@ use candle_core::{D, Result, Tensor};
 
 use super::{Config, EPS};
 use crate::gpu::attention::attention;
-use crate::gpu::norm::layer_norm;
+use crate::gpu::tokens::{gated, modulated};
 use crate::models::layers::{Activation, Linear, RmsNorm};
 use crate::models::weights::Weights;
-
-/// x·(1 + scale) + shift, the latter two [B, width].
-pub(super) fn modulate(x: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    x.broadcast_mul(&(scale.unsqueeze(1)? + 1.0)?)?.broadcast_add(&shift.unsqueeze(1)?)
-}
-
-/// `x` + gate·`by`.
-fn gated(x: &Tensor, gate: &Tensor, by: &Tensor) -> Result<Tensor> {
-    x + by.broadcast_mul(&gate.unsqueeze(1)?)?
-}
 
 pub(super) fn chunks(x: &Tensor, n: usize) -> Result<Vec<Tensor>> {
     x.chunk(n, D::Minus1)
@@ -181,31 +171,31 @@ impl Block {
     /// The image's and the text's states after the block; `condition` has gone through SiLU.
     pub(super) fn forward(&self, image: &Tensor, text: &Tensor, condition: &Tensor) -> Result<(Tensor, Tensor)> {
         let own = chunks(&self.modulation.forward(condition)?, if self.second.is_some() { 9 } else { 6 })?;
-        let normed = layer_norm(image, EPS)?;
-        let of_image = self.projections.forward(&modulate(&normed, &own[0], &own[1])?)?;
+        let of_image = self.projections.forward(&modulated(image, EPS, &own[0], &own[1])?)?;
 
         let n_parts = if self.text.rest.is_some() { 6 } else { 2 };
         let theirs = chunks(&self.text.modulation.forward(condition)?, n_parts)?;
         // The last block's modulation has its scale first.
         let (shift, scale) = if n_parts == 6 { (&theirs[0], &theirs[1]) } else { (&theirs[1], &theirs[0]) };
-        let of_text = self.text.projections.forward(&modulate(&layer_norm(text, EPS)?, shift, scale)?)?;
+        let of_text = self.text.projections.forward(&modulated(text, EPS, shift, scale)?)?;
 
         let n_image = image.dim(1)?;
         let joint = |idx: usize| Tensor::cat(&[&of_image[idx], &of_text[idx]], 1);
         let attended = attend(&[joint(0)?, joint(1)?, joint(2)?])?;
 
+        let before = image;
         let mut image = gated(image, &own[2], &self.out.forward(&attended.narrow(1, 0, n_image)?.contiguous()?)?)?;
         if let Some(second) = &self.second {
-            let of_image = second.projections.forward(&modulate(&normed, &own[6], &own[7])?)?;
+            let of_image = second.projections.forward(&modulated(before, EPS, &own[6], &own[7])?)?;
             image = gated(&image, &own[8], &second.out.forward(&attend(&of_image)?)?)?;
         }
-        let inner = self.feed_forward.forward(&modulate(&layer_norm(&image, EPS)?, &own[3], &own[4])?)?;
+        let inner = self.feed_forward.forward(&modulated(&image, EPS, &own[3], &own[4])?)?;
         let image = gated(&image, &own[5], &inner)?;
 
         let Some((out, feed_forward)) = &self.text.rest else { return Ok((image, text.clone())) };
         let n_text = text.dim(1)?;
         let text = gated(text, &theirs[2], &out.forward(&attended.narrow(1, n_image, n_text)?.contiguous()?)?)?;
-        let inner = feed_forward.forward(&modulate(&layer_norm(&text, EPS)?, &theirs[3], &theirs[4])?)?;
+        let inner = feed_forward.forward(&modulated(&text, EPS, &theirs[3], &theirs[4])?)?;
         let text = gated(&text, &theirs[5], &inner)?;
         Ok((image, text))
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use jobctl::job::Hash;
 use jobctl::models::schedule;
-use jobctl::train::checkpoint::{Run, Shelf};
+use jobctl::train::checkpoint::{Keeper, Run, Shelf};
 use jobctl::train::exchange::{Alone, Communicator, Local, Meeting, owners};
 use jobctl::train::feed::{Drawing, Example, Feed};
 use jobctl::train::optim::{Course, Rate};
@@ -215,17 +215,19 @@ fn a_damaged_checkpoint_is_named_and_an_older_one_taken() {
         snapshot.n_done = step;
         shelf(folder.path()).save(&snapshot, None).unwrap();
     }
-    let path = folder.path().join("step-00000002/values.safetensors");
+    let path = folder.path().join("step-00000002.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     // What a killed process leaves behind is no checkpoint.
-    std::fs::create_dir(folder.path().join(".unfinished-1")).unwrap();
+    std::fs::write(folder.path().join(".unfinished-1"), "half").unwrap();
+    std::fs::write(folder.path().join("step-00000003.safetensors"), "half").unwrap();
     let (found, damaged) = shelf(folder.path()).newest().unwrap();
     assert_eq!(found.unwrap().n_done, 1);
+    assert!(damaged[0].contains("step-00000003") && damaged[0].contains("is no checkpoint"), "{damaged:?}");
     assert!(
-        damaged.len() == 1 && damaged[0].contains("step-00000002") && damaged[0].contains("damaged"),
+        damaged.len() == 2 && damaged[1].contains("step-00000002") && damaged[1].contains("damaged"),
         "{damaged:?}"
     );
 }
