@@ -3,12 +3,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint sqlx bench
+.PHONY: help demo test chaos lint sqlx bench bench-queue
 BENCH := .jobctl/bench
 PHOTO := jobs/photos/Kleiber_by_Lukas_Baubkus.jpg
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Judge real photographs and known damage to them, with a private Postgres (PHOTOS=DIR: yours)
 	deploy/setup.sh
@@ -18,6 +18,12 @@ demo: ## Judge real photographs and known damage to them, with a private Postgre
 test: ## Run all tests
 	deploy/setup.sh test
 	cargo test --no-fail-fast
+
+chaos: ## Let everything die for up to 30 minutes, and see that nothing is lost (CHAOS_SEED=N: the same again)
+	deploy/setup.sh test
+	cargo test --test it --no-run
+	CHAOS_SEED=$${CHAOS_SEED:-$$RANDOM} CHAOS_ROUNDS=$${CHAOS_ROUNDS:-340} CHAOS_MINUTES=$${CHAOS_MINUTES:-28} CHAOS_SLOTS=$${CHAOS_SLOTS:-18} \
+	  cargo test --test it chaos::every_job_ends_once_whatever_dies -- --exact --nocapture
 
 lint: ## Check format, clippy's lints, dependencies and shell scripts
 	cargo fmt --check
@@ -41,3 +47,12 @@ bench: ## Time the metrics against the Python libraries that define them
 	[[ -e jobs/photos ]] || jobs/photos.sh jobs/photos
 	cargo build --release
 	$(BENCH)/bin/python benches/peers.py target/release/jobctl $(PHOTO)
+
+bench-queue: ## Time the queue against riverqueue and Procrastinate, on one private Postgres (QUEUE="--rounds 1 …")
+	deploy/setup.sh bench
+	[[ -x $(BENCH)/bin/pip ]] || python3 -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet 'procrastinate==3.10.0' 'psycopg[binary,pool]'
+	cargo build --release
+	cargo build --manifest-path benches/peers/queue/Cargo.toml --target-dir target/peers
+	url=$$(env -u DATABASE_URL target/release/jobctl db url); \
+	$(BENCH)/bin/python benches/queue.py target/release/jobctl target/peers/debug/queue-peer $(BENCH)/bin/python "$$url" $(QUEUE)

@@ -7,11 +7,13 @@ mod db;
 mod enqueue;
 mod generate;
 mod jobs;
+mod limit;
 mod lines;
 mod logs;
 mod model;
 mod pause;
 mod picture;
+mod priority;
 mod report;
 mod retry;
 mod run;
@@ -76,6 +78,8 @@ enum Command {
     Retry(retry::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
+    Limit(limit::Args),
+    Priority(priority::Args),
     Report(report::Args),
     Score(score::Args),
     Generate(generate::Args),
@@ -104,12 +108,14 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Retry(args) => block_on(retry::run(args, config)),
         Command::Pause(args) => block_on(pause::pause(args, config)),
         Command::Resume(args) => block_on(pause::resume(args, config)),
+        Command::Limit(args) => block_on(limit::run(args, config)),
+        Command::Priority(args) => block_on(priority::run(args, config)),
         Command::Report(args) => block_on(report::run(args, config)),
         Command::Score(args) => score::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
         Command::Model(args) => model::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => bench::run(args, config),
         Command::Db(args) => db::run(args, config),
         Command::Slot(args) => slot::run(args),
     }

@@ -14,6 +14,8 @@ pub struct Config {
     pub database_url: Option<Secret>,
     /// How workers keep time.
     pub times: Times,
+    /// Whether leases are left unchecked, which only a test of debug builds may ask for: `JOBCTL_TEST_NO_FENCES`.
+    pub no_fences: bool,
 }
 
 /// How workers keep time. Tests make all of it small.
@@ -69,7 +71,13 @@ impl Config {
     /// A time that is no whole number of milliseconds, or 0.
     pub fn from_env() -> anyhow::Result<Self> {
         let times = Times::default();
+        let no_fences = variable("JOBCTL_TEST_NO_FENCES").is_some();
+        anyhow::ensure!(
+            cfg!(debug_assertions) || !no_fences,
+            "JOBCTL_TEST_NO_FENCES is for tests of debug builds: this build always checks leases"
+        );
         Ok(Self {
+            no_fences,
             home: variable("JOBCTL_HOME").map_or_else(|| PathBuf::from(".jobctl"), PathBuf::from),
             database_url: variable("DATABASE_URL").map(Secret::new),
             times: Times {

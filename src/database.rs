@@ -1,14 +1,20 @@
 //! Opens Postgres, the team's or a private one, and brings its tables up to date.
 
 pub mod private;
+pub mod throwaway;
 
 use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
 use crate::config::{Config, Secret};
+
+/// An idle connection is asked whether it lives before it is used again, if it was idle for longer.
+const FRESH: Duration = Duration::from_secs(1);
+/// One that does not answer for so long is closed.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// The steps that make the tables; each is applied once.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -48,9 +54,26 @@ pub async fn connect(url: &Secret, n_connections: u32) -> anyhow::Result<PgPool>
     PgPoolOptions::new()
         .max_connections(n_connections)
         .acquire_timeout(Duration::from_secs(30))
+        // What has been idle for a moment only is as good as when it came back.
+        .test_before_acquire(false)
+        .before_acquire(|connection, idle| {
+            Box::pin(async move {
+                if idle.idle_for > FRESH {
+                    answers(connection).await?;
+                }
+                Ok(true)
+            })
+        })
+        // A connection that the network has forgotten would be waited for without end.
+        .after_release(|connection, _| Box::pin(async move { answers(connection).await.map(|()| true) }))
         .connect_with(options)
         .await
         .with_context(|| format!("connect to Postgres at {name}"))
+}
+
+/// Whether Postgres answers on this connection, soon.
+async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    tokio::time::timeout(SILENCE, connection.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
 fn log_level() -> tracing::log::LevelFilter {

@@ -13,7 +13,7 @@ use candle_core::{DType, Device};
 
 use crate::job::task::making::Precision;
 
-/// The device that `text` names: `cpu`, `cuda` or `cuda:N`.
+/// The device that `text` names: `cpu`, `cuda` or `cuda:N`; of several, `cuda:N+M`, the first.
 ///
 /// # Errors
 /// No such device here, or a jobctl that was built without CUDA.
@@ -21,7 +21,12 @@ pub fn device(text: &str) -> anyhow::Result<Device> {
     let ordinal = match text.split_once(':') {
         None if text == "cpu" => return Ok(Device::Cpu),
         None if text == "cuda" => 0,
-        Some(("cuda", n)) => n.parse().with_context(|| format!("`{text}`: `{n}` is not a number of a GPU"))?,
+        Some(("cuda", n)) => n
+            .split('+')
+            .next()
+            .unwrap_or(n)
+            .parse()
+            .with_context(|| format!("`{text}`: `{n}` is not a number of a GPU"))?,
         _ => bail!("`{text}` is no device: say cpu, cuda or cuda:N"),
     };
     if !candle_core::utils::cuda_is_available() {

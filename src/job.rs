@@ -1,5 +1,6 @@
 //! The words that every stage shares: hashes, ids, leases and states.
 
+pub mod needs;
 pub mod outcome;
 pub mod task;
 

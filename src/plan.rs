@@ -3,14 +3,18 @@
 mod build;
 mod expand;
 mod making;
+mod rehearse;
 mod trim;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::job::Hash;
+use crate::job::needs::Needs;
 use crate::job::task::Task;
 use crate::job::task::making::{FileFormat, Latent, Partition, Precision};
 use crate::sweep::OnFailure;
@@ -26,6 +30,10 @@ pub struct Plan {
     pub on_failure: OnFailure,
     /// Jobs of a higher priority are claimed first.
     pub priority: i16,
+    /// So many of its jobs may run at a time; none for as many as will.
+    pub max_running: Option<u32>,
+    /// How long one attempt may take, by kind, where the sweep says so.
+    pub limits: BTreeMap<String, Duration>,
     /// What is compared: the `[[images]]` blocks, then each point of the `[[damage]]`, `[[generate]]` and
     /// `[[reconstruct]]` blocks.
     pub sources: Vec<Source>,
@@ -146,6 +154,8 @@ pub struct Job {
     pub affinity: Option<Hash>,
     /// Size of the picture, 10^6 pixels; 0 where unknown.
     pub megapixels: f32,
+    /// What it asks of a slot.
+    pub needs: Arc<Needs>,
 }
 
 /// One job waits for another.
@@ -189,6 +199,11 @@ impl Plan {
             hasher.update(&job.key.0);
         }
         Hash(*hasher.finalize().as_bytes())
+    }
+
+    /// How long one attempt of a task may take.
+    pub fn limit(&self, task: &Task) -> Duration {
+        self.limits.get(task.kind()).copied().unwrap_or_else(|| task.limit())
     }
 
     /// How many jobs of each kind it has.

@@ -1,14 +1,23 @@
 //! The queue: the only writer of jobs. Every function leaves the tables consistent or unchanged.
 
+pub mod batch;
 pub mod bulk;
 pub mod claim;
 pub mod control;
+mod deadlines;
 pub mod devices;
+pub mod fence;
+pub mod lanes;
+pub mod limit;
+pub mod load;
+mod locks;
 pub mod look;
+pub mod order;
 pub mod rescue;
 pub mod settle;
 pub mod submit;
 pub mod wake;
+pub mod why;
 
 use sqlx::{Postgres, Transaction};
 

@@ -9,14 +9,22 @@ pub mod making;
 pub mod packages;
 pub mod prompts;
 mod read;
+pub mod rehearse;
+pub mod resources;
 mod sample;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::job::needs::Needs;
 use crate::job::task::Step;
 use crate::metrics::Metric;
 
 pub use fault::{Fault, Faults};
 pub use inventory::{Inventory, SourceFile};
 pub use making::{Generate, Reconstruct};
+pub use rehearse::Rehearse;
 
 /// A sweep file, read and found to be right.
 #[derive(Clone, Debug)]
@@ -27,6 +35,10 @@ pub struct Sweep {
     pub on_failure: OnFailure,
     /// Jobs of a higher priority are claimed first; 0 unless the file says more.
     pub priority: i16,
+    /// So many of its jobs may run at a time; none for as many as will.
+    pub max_running: Option<u32>,
+    /// How long one attempt may take, by kind, where the file says so.
+    pub limits: BTreeMap<String, Duration>,
     /// The `[[images]]` blocks, in the file's order.
     pub images: Vec<Images>,
     /// The `[[damage]]` blocks, in the file's order.
@@ -35,6 +47,8 @@ pub struct Sweep {
     pub generate: Vec<Generate>,
     /// The `[[reconstruct]]` blocks, in the file's order.
     pub reconstruct: Vec<Reconstruct>,
+    /// The `[[rehearse]]` blocks, in the file's order.
+    pub rehearse: Vec<Rehearse>,
     /// The `[evaluate]` block.
     pub evaluate: Evaluation,
 }
@@ -250,6 +264,8 @@ pub struct Evaluation {
     pub reference: Option<usize>,
     /// Refuse larger files.
     pub max_pixels: Option<u64>,
+    /// What scoring asks of a slot.
+    pub needs: Arc<Needs>,
 }
 
 impl Sweep {
@@ -276,7 +292,8 @@ impl Sweep {
         let n_prompts = |idx: usize| inventory.prompts.get(idx).map_or(0, |it| it.len() as u64);
         let generated = self.generate.iter().enumerate().map(|(idx, it)| it.n_points().saturating_mul(n_prompts(idx)));
         let reconstructed = self.reconstruct.iter().map(|it| it.n_points().saturating_mul(n_files(it.of)));
-        let made = generated.chain(reconstructed);
+        let rehearsed = self.rehearse.iter().map(|it| u64::from(it.n));
+        let made = generated.chain(reconstructed).chain(rehearsed);
         (0..self.images.len()).map(n_files).chain(n_cells).chain(made).fold(0, u64::saturating_add)
     }
 }

@@ -6,6 +6,8 @@ pub mod inputs;
 pub mod memory;
 pub mod pool;
 pub mod reconstruct;
+pub mod rehearse;
+pub mod supervisor;
 
 use std::ffi::OsString;
 
@@ -16,6 +18,7 @@ use crate::job::task::Task;
 
 pub use inputs::Inputs;
 pub use memory::Memory;
+pub use supervisor::Supervisor;
 
 /// What a task made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +47,13 @@ pub enum Output {
         /// Its scores.
         scores: Vec<SetScored>,
     },
+    /// A rehearsal is over.
+    Rehearsed {
+        /// The file that it made, in the scratch folder.
+        file: Option<OsString>,
+        /// Its scores.
+        scores: Vec<Scored>,
+    },
 }
 
 /// Why a task did not work.
@@ -55,9 +65,15 @@ pub enum TaskError {
     /// The task's fault: trying again cannot help.
     #[error("{0:#}")]
     Fatal(anyhow::Error),
+    /// Memory ran out, the machine's or the GPU's: try again once where there is more.
+    #[error("{0:#}")]
+    Memory(anyhow::Error),
+    /// It ended because it was asked to ([`Supervisor::stop_asked`]), and has saved what it had.
+    #[error("stopped as asked")]
+    Stopped,
 }
 
-/// Does a task; `progress` hears how far it is, as steps done and steps in all.
+/// Does a task, under the eyes of `supervisor`.
 ///
 /// # Errors
 /// Whatever kept it from being done, and whose fault it is.
@@ -65,14 +81,15 @@ pub fn run(
     task: &Task,
     inputs: &Inputs,
     memory: &mut Memory,
-    progress: &mut dyn FnMut(usize, usize),
+    supervisor: &mut dyn Supervisor,
 ) -> Result<Output, TaskError> {
     match task {
         Task::Encode(task) => generate::encode(task, inputs, memory),
-        Task::Denoise(task) => generate::denoise(task, inputs, memory, progress),
+        Task::Denoise(task) => generate::denoise(task, inputs, memory, &mut |done, of| supervisor.progress(done, of)),
         Task::Decode(task) => generate::decode(task, inputs, memory),
         Task::Reconstruct(task) => reconstruct::run(task, inputs, memory),
         Task::Evaluate(task) => evaluate::run(task, inputs, memory),
         Task::Pool(task) => pool::run(task, inputs),
+        Task::Rehearse(task) => rehearse::run(task, inputs, supervisor),
     }
 }

@@ -2,11 +2,20 @@
 
 pub mod agent;
 pub mod child;
+pub mod death;
+pub mod desk;
 pub mod devices;
+mod family;
+pub mod gpus;
 mod inputs;
+mod log;
 pub mod machine;
+mod notes;
 pub mod pipe;
 mod results;
 mod scratch;
 pub mod slot;
+mod strays;
 mod turn;
+mod wish;
+mod within;

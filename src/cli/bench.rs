@@ -4,10 +4,12 @@ mod attention;
 mod enqueue;
 mod generate;
 mod metrics;
+mod queue;
 mod train;
 mod watch;
 
 use super::{Outcome, block_on};
+use crate::config::Config;
 
 /// Time this machine's work.
 ///
@@ -24,6 +26,7 @@ enum What {
     Metrics(metrics::Args),
     Enqueue(enqueue::Args),
     Generate(generate::Args),
+    Queue(queue::Args),
     Train(train::Args),
 }
 
@@ -31,12 +34,13 @@ enum What {
 ///
 /// # Errors
 /// Whatever kept it from running.
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
     match &args.what {
         What::Attention(args) => attention::run(args),
         What::Metrics(args) => metrics::run(args),
         What::Enqueue(args) => block_on(enqueue::run(args)),
         What::Generate(args) => generate::run(args),
+        What::Queue(args) => block_on(queue::run(args, config)),
         What::Train(args) => train::run(args),
     }
 }

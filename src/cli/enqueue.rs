@@ -192,7 +192,7 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result
     };
     if let Some(row) = summary.row {
         hashes.save(&mut tx, &inventory).await?;
-        summary.revived = submit::resubmit(&mut tx, row).await?;
+        summary.revived = submit::resubmit(&mut tx, row, &plan).await?;
         let counts = look::counts(pool, row).await?;
         summary.failed = counts.iter().filter(|it| matches!(it.0, State::Failed | State::Skipped)).map(|it| it.1).sum();
     } else {

@@ -65,7 +65,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let row = summary.row.expect("an enqueued sweep has a row");
 
     let artifacts = Artifacts::new(config.artifacts());
-    let options = Options { slots, times: config.times, until: Until::SweepEnds(row) };
+    let options = Options { slots, times: config.times, until: Until::SweepEnds(row), labels: Vec::new() };
     let working = work(pool.clone(), artifacts.clone(), options);
     let watching = watch(&pool, row);
     tokio::pin!(working, watching);

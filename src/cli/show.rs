@@ -5,7 +5,7 @@ use super::lines::{plain, say, say_json, table};
 use crate::config::Config;
 use crate::database;
 use crate::job::JobId;
-use crate::queue::look;
+use crate::queue::{look, why};
 
 /// Show everything known of a job: its task, its place in the graph, every attempt.
 ///
@@ -22,7 +22,8 @@ pub struct Args {
 /// See [`Args`].
 pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
     let pool = database::open(config, 4).await?;
-    let whole = look::show(&pool, JobId(args.job)).await?;
+    let mut whole = look::show(&pool, JobId(args.job)).await?;
+    whole.job.waits_for = why::why(&pool, JobId(args.job), config.times.stale).await?.map(|it| it.words);
     if args.json {
         say_json(&whole)?;
         return Ok(Outcome::Done);
@@ -30,7 +31,9 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let job = &whole.job;
     say(format_args!("job       {} ({})", job.job, job.kind));
     say(format_args!("state     {}", job.state));
-    for (name, text) in [("source", &job.source), ("sample", &job.sample), ("error", &job.error)] {
+    for (name, text) in
+        [("source", &job.source), ("sample", &job.sample), ("waits", &job.waits_for), ("error", &job.error)]
+    {
         if let Some(text) = text {
             say(format_args!("{name:<9} {}", plain(text)));
         }
@@ -45,7 +48,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     }
     say(format_args!("task      {}", plain(&serde_json::to_string_pretty(&whole.task)?)));
     if !whole.attempts.is_empty() {
-        let mut rows = table(&["TRY", "LEASE", "HOST", "SLOT", "SECONDS", "OUTCOME", ""]);
+        let mut rows = table(&["TRY", "LEASE", "HOST", "SLOT", "SECONDS", "OUTCOME", "CAUSE", ""]);
         for it in &whole.attempts {
             rows.add_row([
                 it.number.to_string(),
@@ -54,6 +57,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
                 plain(&it.slot),
                 format!("{:.1}", it.seconds),
                 it.outcome.clone().unwrap_or_else(|| "running".to_owned()),
+                it.cause.clone().unwrap_or_default(),
                 plain(it.error.as_deref().unwrap_or_default()),
             ]);
         }

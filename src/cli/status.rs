@@ -5,7 +5,8 @@ use super::lines::{plain, say, say_json, table};
 use crate::config::Config;
 use crate::database;
 use crate::job::State;
-use crate::queue::{devices, look};
+use crate::queue::why::{Why, waits};
+use crate::queue::{devices, limit, look};
 
 /// Show the sweeps, their jobs by state, and the workers.
 ///
@@ -28,7 +29,10 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     };
     let sweeps = look::sweeps(&pool, sweep).await?;
     let workers = look::workers(&pool).await?;
+    let gpus = devices::gpus(&pool).await?;
     let underway = devices::underway(&pool, sweep).await?;
+    let waits = waits(&pool, sweep, config.times.stale).await?;
+    let limits = limit::list(&pool).await?;
     let mut tx = pool.begin().await?;
     let n_for_cuda = devices::n_for_cuda(&mut tx, sweep).await?;
     let has_cuda = devices::has_cuda(&mut tx, config.times.stale).await?;
@@ -36,6 +40,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     if args.json {
         let value = serde_json::json!({
             "sweeps": sweeps, "workers": workers, "underway": underway, "need_cuda": n_for_cuda, "has_cuda": has_cuda,
+            "gpus": gpus, "waits": waits, "limits": limits,
         });
         say_json(&value)?;
         return Ok(Outcome::Done);
@@ -56,11 +61,17 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         }
         say(rows);
     }
-    if n_for_cuda > 0 && !has_cuda {
-        say(format_args!(
-            "\n{n_for_cuda} jobs need CUDA, which no live worker has: start `jobctl worker` on a machine with a GPU, or \
-             enqueue the sweep with `dtype = \"f32\"`, which runs on processors"
-        ));
+    if !waits.is_empty() {
+        say("");
+    }
+    for wait in &waits {
+        say(plain(&wait.words));
+        if wait.why == Why::Unmatched && n_for_cuda > 0 && !has_cuda {
+            say(
+                "  start `jobctl worker` on a machine with a GPU; `dtype = \"f32\"` in a sweep runs on processors, if nothing \
+                 else asks for a GPU",
+            );
+        }
     }
     if !underway.is_empty() {
         let mut rows = table(&["JOB", "KIND", "STEP", "FOR", "SLOT"]);
@@ -78,17 +89,32 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     }
     if workers.is_empty() {
         say("\nno worker is alive; start one with `jobctl worker`");
-    } else {
-        let mut rows = table(&["WORKER", "PID", "RUNS", "SLOTS", "CUDA", "LAST BEAT", "MACHINE"]);
-        for it in workers {
+        return Ok(Outcome::Done);
+    }
+    let mut rows = table(&["WORKER", "PID", "RUNS", "SLOTS", "GPUS", "LABELS", "LAST BEAT", "MACHINE"]);
+    for it in &workers {
+        rows.add_row([
+            plain(&it.host),
+            it.pid.to_string(),
+            it.n_running.to_string(),
+            it.n_slots.to_string(),
+            gpus.iter().filter(|gpu| gpu.worker == it.id).count().to_string(),
+            plain(&it.labels.join(" ")),
+            format!("{:.0} s ago", it.silent_s),
+            plain(&it.machine),
+        ]);
+    }
+    say(format_args!("\n{rows}"));
+    if !gpus.is_empty() {
+        let mut rows = table(&["WORKER", "SLOT", "GPU", "MODEL", "MEMORY", "IN USE"]);
+        for it in &gpus {
             rows.add_row([
                 plain(&it.host),
-                it.pid.to_string(),
-                it.n_running.to_string(),
-                it.n_slots.to_string(),
-                if it.has_cuda { "yes" } else { "no" }.to_owned(),
-                format!("{:.0} s ago", it.silent_s),
-                plain(&it.machine),
+                plain(&it.slot),
+                plain(&it.device),
+                plain(&it.model),
+                if it.memory_gib > 0 { format!("{} GiB", it.memory_gib) } else { "unknown".to_owned() },
+                it.used_mib.map_or_else(|| "unknown".to_owned(), |mib| format!("{:.1} GiB", f64::from(mib) / 1024.0)),
             ]);
         }
         say(format_args!("\n{rows}"));

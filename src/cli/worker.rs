@@ -3,6 +3,7 @@
 use crate::cli::Outcome;
 use crate::config::Config;
 use crate::database;
+use crate::job::needs::is_label;
 use crate::store::artifact::Artifacts;
 use crate::worker::agent::{Options, Until, work};
 use crate::worker::devices::slots;
@@ -16,12 +17,16 @@ use crate::worker::devices::slots;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Where to work: `cpu`, `cuda:N`, or several with commas between them; the default is every GPU, or the processor
-    /// where there is none (or a jobctl without CUDA). A GPU runs one job at a time.
+    /// where there is none (or a jobctl without CUDA). A GPU runs one job at a time; `cuda:0+1` is one slot of two GPUs,
+    /// for jobs that ask for two.
     #[arg(long)]
     device: Option<String>,
     /// How many jobs the processor runs at a time; the default is one for each core.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
+    /// A label: jobs whose sweep asks for labels go to workers that have all of them. Can be given several times.
+    #[arg(long = "label", value_name = "LABEL", value_parser = label)]
+    labels: Vec<String>,
     /// Stop when no job is unfinished.
     #[arg(long)]
     until_idle: bool,
@@ -36,11 +41,24 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
             return Ok(Outcome::Misused);
         }
     };
+    #[cfg(debug_assertions)]
+    if config.no_fences {
+        crate::queue::fence::take_down();
+    }
     let pool = database::open(config, n_connections(slots.len())).await?;
-    let options =
-        Options { slots, times: config.times, until: if args.until_idle { Until::Idle } else { Until::Told } };
+    let until = if args.until_idle { Until::Idle } else { Until::Told };
+    let options = Options { slots, times: config.times, until, labels: args.labels.clone() };
     work(pool, Artifacts::new(config.artifacts()), options).await?;
     Ok(Outcome::Done)
+}
+
+/// A text that may be a label.
+fn label(text: &str) -> Result<String, String> {
+    if is_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a label has at most 63 letters, digits, `-`, `_` and `.`".to_owned())
+    }
 }
 
 /// Enough for the beat, the listener and a few results at a time, however many slots there are.

@@ -1,6 +1,7 @@
 //! What a job is asked to do: one plain struct per kind of task, and the picture that a task speaks of.
 
 pub mod making;
+pub mod rehearse;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use self::making::{Decode, Denoise, Encode, Precision, Reconstruct};
+use self::rehearse::Rehearse;
 use super::Hash;
 
 /// A picture as a recipe: a file's content or the work that makes it, then steps that follow from it alone.
@@ -190,9 +192,14 @@ pub enum Task {
     Evaluate(Evaluate),
     /// See [`Pool`].
     Pool(Pool),
+    /// See [`Rehearse`].
+    Rehearse(Rehearse),
 }
 
 impl Task {
+    /// The names of all kinds.
+    pub const KINDS: [&'static str; 7] = ["encode", "denoise", "decode", "reconstruct", "evaluate", "pool", "rehearse"];
+
     /// The kind's name in tables and on the command line.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -202,6 +209,7 @@ impl Task {
             Self::Reconstruct(_) => "reconstruct",
             Self::Evaluate(_) => "evaluate",
             Self::Pool(_) => "pool",
+            Self::Rehearse(_) => "rehearse",
         }
     }
 
@@ -213,11 +221,12 @@ impl Task {
             | Self::Decode(_)
             | Self::Reconstruct(_)
             | Self::Evaluate(_)
-            | Self::Pool(_) => 1,
+            | Self::Pool(_)
+            | Self::Rehearse(_) => 1,
         }
     }
 
-    /// How long one attempt may take: what makes pictures has a CPU's pace in mind.
+    /// How long one attempt may take unless the sweep says otherwise: what makes pictures has a CPU's pace in mind.
     pub fn limit(&self) -> Duration {
         const HOUR_S: u64 = 3600;
         Duration::from_secs(match self {
@@ -226,7 +235,26 @@ impl Task {
             Self::Decode(_) | Self::Reconstruct(_) => 6 * HOUR_S,
             Self::Evaluate(_) => HOUR_S / 2,
             Self::Pool(_) => HOUR_S / 6,
+            Self::Rehearse(_) => 24 * HOUR_S,
         })
+    }
+
+    /// Whether it saves when it is asked to end, so that it is given time for that, and another attempt goes on from
+    /// there. Other tasks are ended at once.
+    pub fn saves(&self) -> bool {
+        match self {
+            Self::Rehearse(it) => it.checkpoint_every.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether what it makes is a file in the store, which other jobs need.
+    pub fn makes_file(&self) -> bool {
+        match self {
+            Self::Encode(_) | Self::Denoise(_) | Self::Decode(_) | Self::Reconstruct(_) => true,
+            Self::Rehearse(it) => it.bytes > 0,
+            Self::Evaluate(_) | Self::Pool(_) => false,
+        }
     }
 
     /// The precision of a model's task; none for tasks without a model.
@@ -236,7 +264,7 @@ impl Task {
             Self::Denoise(it) => Some(it.dtype),
             Self::Decode(it) => Some(it.dtype),
             Self::Reconstruct(it) => Some(it.dtype),
-            Self::Evaluate(_) | Self::Pool(_) => None,
+            Self::Evaluate(_) | Self::Pool(_) | Self::Rehearse(_) => None,
         }
     }
 
@@ -252,7 +280,7 @@ impl Task {
             Self::Denoise(it) => Some(it.model),
             Self::Decode(it) => Some(it.model),
             Self::Reconstruct(it) => Some(it.model),
-            Self::Evaluate(_) | Self::Pool(_) => None,
+            Self::Evaluate(_) | Self::Pool(_) | Self::Rehearse(_) => None,
         }
     }
 

@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use rayon::prelude::*;
 
 use super::expand::{Recipe, recipes};
-use super::{Cell, Edge, EdgeKind, Job, Plan, making};
+use super::{Cell, Edge, EdgeKind, Job, Plan, making, rehearse};
 use crate::job::Hash;
 use crate::job::task::{Evaluate, MetricId, Picture, Pool, Step, Task};
 use crate::metrics::{Metric, Needs};
@@ -36,6 +36,8 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         name: sweep.name.clone(),
         on_failure: sweep.on_failure,
         priority: sweep.priority,
+        max_running: sweep.max_running,
+        limits: sweep.limits.clone(),
         sources: recipes.into_iter().map(|it| it.source).collect(),
         cells: Vec::with_capacity(n_cells),
         jobs: Vec::with_capacity(n_cells),
@@ -56,13 +58,22 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
             plan.cells.push(Cell { source: n_recipes + source_idx, job, ..cell.cell });
         }
     }
+    rehearse::add(sweep, &mut plan, &mut by_key);
     let mut seen = HashSet::with_capacity(plan.sources.len());
     if let Some(twice) = plan.sources.iter().find(|it| !seen.insert(it.name.as_str())) {
         bail!("two sources are called `{}`: give a block another name", twice.name);
     }
     for cells in plan.cells.chunk_by(|a, b| a.source == b.source) {
         let Some(task) = pool(cells, &plan.jobs, &sweep.evaluate.metrics) else { continue };
-        let job = Job { key: task.key(), task, subject: None, reference: None, affinity: None, megapixels: 0.0 };
+        let job = Job {
+            key: task.key(),
+            task,
+            subject: None,
+            reference: None,
+            affinity: None,
+            megapixels: 0.0,
+            needs: sweep.evaluate.needs.clone(),
+        };
         let child = place(&mut plan.jobs, &mut by_key, job);
         plan.sources[cells[0].source].set = Some(child);
         let parents = cells.iter().filter_map(|it| it.job);
@@ -178,6 +189,7 @@ fn cells(
                 reference: reference.map(|it| it.1),
                 affinity: Some(file.content),
                 megapixels: megapixels(file, &recipe.steps),
+                needs: sweep.evaluate.needs.clone(),
             }
         });
         let (sample, path, caption) = (file.sample.clone(), Some(file.path.clone()), file.caption.clone());

@@ -1,13 +1,15 @@
 //! What a sweep makes with models: from `[[generate]]` and `[[reconstruct]]` blocks to sources, cells and jobs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use anyhow::Context;
 
 use super::build::{self, References, compares, megapixels, wanted};
 use super::{Cell, Edge, EdgeKind, Job, Making, Plan, Source};
 use crate::job::Hash;
-use crate::job::task::making::{Decode, Denoise, Encode, Part, Reconstruct, Settings};
+use crate::job::needs::Needs;
+use crate::job::task::making::{Decode, Denoise, Encode, Part, Precision, Reconstruct, Settings};
 use crate::job::task::{Evaluate, MetricId, Picture, Step, Task};
 use crate::sweep::making::{Generate, GeneratePoint, Reconstruct as Block, ReconstructPoint};
 use crate::sweep::packages::PackageFiles;
@@ -86,9 +88,10 @@ fn generated(
     let (width, height) = block.size.values[point.size];
     let negative = (point.guidance > 1.0).then(|| point.negative.clone());
     let megapixels = (f64::from(width) * f64::from(height) / 1e6) as f32;
+    let needs = Arc::new(block.wants.needs(point.dtype == Precision::Bf16));
     let encode = |prompt: &str| {
         let task = Encode { model: text, prompt: prompt.to_owned(), t5_tokens: point.t5_tokens, dtype: point.dtype };
-        job(Task::Encode(task), None, 0.0)
+        job(Task::Encode(task), None, 0.0, &needs)
     };
     let without = negative.as_deref().map(encode);
     let (alone, compared) = (wanted(sweep, false, true), wanted(sweep, true, true));
@@ -133,7 +136,11 @@ fn generated(
         let encodes = [with].into_iter().chain(without.clone()).collect();
         MadeCell {
             cell: cell(&prompt.sample, &picture, None, Some(&prompt.text)),
-            stages: vec![encodes, vec![job(denoise, subject, megapixels)], vec![job(decode, subject, megapixels)]],
+            stages: vec![
+                encodes,
+                vec![job(denoise, subject, megapixels, &needs)],
+                vec![job(decode, subject, megapixels, &needs)],
+            ],
             evaluate,
         }
     });
@@ -166,6 +173,7 @@ fn reconstructed(
     let vae = part(package, model, Part::Vae)?;
     let images = sweep.images.get(block.of).with_context(|| format!("`{}` is of no [[images]] block", block.name))?;
     let metrics = wanted(sweep, compares(sweep), true);
+    let needs = Arc::new(block.wants.needs(point.dtype == Precision::Bf16));
     let cells = inventory.blocks[block.of].iter().map(|file| {
         let original = Picture::of_file(file.content, original_steps(file, images.crop, package.factor));
         let key = original.key();
@@ -182,7 +190,7 @@ fn reconstructed(
         let reference = compares(sweep).then_some((original, key));
         MadeCell {
             cell: cell(&file.sample, &picture, Some(file), file.caption.as_deref()),
-            stages: vec![vec![job(task, subject, megapixels)]],
+            stages: vec![vec![job(task, subject, megapixels, &needs)]],
             evaluate: evaluate(sweep, &picture, reference.as_ref(), &metrics, megapixels),
         }
     });
@@ -220,8 +228,8 @@ fn part(package: &PackageFiles, model: &str, part: Part) -> anyhow::Result<Hash>
 }
 
 /// A job that makes something of the picture `subject`.
-fn job(task: Task, subject: Option<Hash>, megapixels: f32) -> Job {
-    Job { key: task.key(), affinity: task.model(), task, subject, reference: None, megapixels }
+fn job(task: Task, subject: Option<Hash>, megapixels: f32, needs: &Arc<Needs>) -> Job {
+    Job { key: task.key(), affinity: task.model(), task, subject, reference: None, megapixels, needs: needs.clone() }
 }
 
 fn evaluate(
@@ -247,6 +255,7 @@ fn evaluate(
         reference: reference.map(|it| it.1),
         affinity: Some(picture.content),
         megapixels,
+        needs: sweep.evaluate.needs.clone(),
     })
 }
 

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::job::needs::Offer;
 use crate::job::task::Task;
 use crate::job::{JobId, Lease};
 
@@ -17,6 +18,8 @@ pub struct Claimed {
     pub id: JobId,
     /// The right to write its result.
     pub lease: Lease,
+    /// Which attempt it is, from 1.
+    pub number: u32,
     /// What to do.
     pub task: Task,
     /// What the slot will have loaded afterwards.
@@ -38,8 +41,23 @@ pub struct Introduction<'a> {
     pub machine: &'a str,
     /// How many jobs it runs at a time.
     pub n_slots: usize,
-    /// Whether any of its slots has CUDA.
-    pub has_cuda: bool,
+    /// What people call it by, for jobs that ask for a label.
+    pub labels: &'a [String],
+    /// Its GPUs.
+    pub gpus: &'a [Gpu],
+}
+
+/// A GPU of a worker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gpu {
+    /// Such as `cuda:0`.
+    pub device: String,
+    /// The slot that has it.
+    pub slot: String,
+    /// What its maker calls it; empty where nobody knows.
+    pub model: String,
+    /// In GiB, rounded up to the size that it is sold as; 0 where nobody knows.
+    pub memory_gib: u32,
 }
 
 /// Registers a worker: from now on it must beat.
@@ -47,15 +65,28 @@ pub struct Introduction<'a> {
 /// # Errors
 /// Postgres is out of reach.
 pub async fn register(pool: &PgPool, worker: &Introduction<'_>) -> anyhow::Result<()> {
+    let of = |text: fn(&Gpu) -> &String| worker.gpus.iter().map(|it| text(it).clone()).collect::<Vec<String>>();
+    let memory: Vec<i32> = worker.gpus.iter().map(|it| i32::try_from(it.memory_gib).unwrap_or(i32::MAX)).collect();
     sqlx::query!(
-        "insert into worker (id, host, pid, program, machine, n_slots, has_cuda) values ($1, $2, $3, $4, $5, $6, $7)",
+        "with made as (
+            insert into worker (id, host, pid, program, machine, n_slots, has_cuda, labels) values ($1, $2, $3, $4, $5, $6, $7, $8)
+            returning id
+        )
+        insert into worker_device (worker_id, device, slot, model, memory_gib)
+        select made.id, gpu.device, gpu.slot, gpu.model, gpu.memory_gib
+        from made, unnest($9::text[], $10::text[], $11::text[], $12::int[]) as gpu (device, slot, model, memory_gib)",
         worker.id,
         worker.host,
         i32::try_from(std::process::id()).unwrap_or_default(),
         worker.program,
         worker.machine,
         i32::try_from(worker.n_slots).unwrap_or(i32::MAX),
-        worker.has_cuda,
+        !worker.gpus.is_empty(),
+        worker.labels,
+        &of(|it| &it.device),
+        &of(|it| &it.slot),
+        &of(|it| &it.model),
+        &memory
     )
     .execute(pool)
     .await
@@ -63,8 +94,9 @@ pub async fn register(pool: &PgPool, worker: &Introduction<'_>) -> anyhow::Resul
     Ok(())
 }
 
-/// Takes the best ready job of a lane for a slot; none when nothing is ready.
-/// Among jobs of the highest priority, one whose `affinity` the slot has loaded comes first.
+/// Takes the best ready job of all lanes that a slot can serve; none when nothing is ready. The order is priority, turn, id;
+/// a job whose `affinity` the slot has loaded may go before others of its priority, but passes none over for longer than two
+/// minutes.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -72,32 +104,57 @@ pub async fn claim(
     pool: &PgPool,
     worker: Uuid,
     slot: &str,
-    lane: i16,
+    offer: &Offer,
     loaded: Option<i64>,
 ) -> anyhow::Result<Option<Claimed>> {
-    let row = sqlx::query_file!("src/queue/claim.sql", lane, loaded, worker, slot)
+    let (n_gpus, memory) = (i32::from(offer.n_gpus), i32::try_from(offer.gpu_memory_gib).unwrap_or(i32::MAX));
+    // Lanes whose last place somebody else took between our look and our grasp.
+    let mut full: Vec<i16> = Vec::new();
+    loop {
+        let row = sqlx::query_file!(
+            "src/queue/claim.sql",
+            worker,
+            slot,
+            loaded,
+            n_gpus,
+            offer.gpu_model,
+            memory,
+            &offer.labels,
+            &full
+        )
         .fetch_optional(pool)
         .await
         .context("claim a job")?;
-    row.map(|row| {
-        Ok(Claimed {
-            id: JobId(row.id),
-            lease: Lease(row.lease),
-            task: serde_json::from_str(&row.task).with_context(|| format!("understand the task of job {}", row.id))?,
+        let Some(row) = row else { return Ok(None) };
+        let (Some(id), Some(lease), Some(task)) = (row.id, row.lease, row.task) else {
+            full.push(row.lane);
+            continue;
+        };
+        return Ok(Some(Claimed {
+            id: JobId(id),
+            lease: Lease(lease),
+            number: u32::try_from(row.n_attempts.unwrap_or_default()).unwrap_or_default(),
+            task: serde_json::from_str(&task).with_context(|| format!("understand the task of job {id}"))?,
             affinity: row.affinity,
-            limit: Duration::from_secs(u64::try_from(row.limit_s).unwrap_or_default()),
-        })
-    })
-    .transpose()
+            limit: Duration::from_secs(u64::try_from(row.limit_s.unwrap_or_default()).unwrap_or_default()),
+        }));
+    }
 }
 
 /// What a worker learns from a beat.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    /// The leases that it still holds.
-    pub held: Vec<Lease>,
+    /// The jobs that it still has, with their leases.
+    pub held: Vec<(JobId, Lease)>,
     /// Those of them whose jobs should end now.
     pub cancelled: Vec<Lease>,
+}
+
+impl Pulse {
+    /// Whether the worker still holds it.
+    pub fn holds(&self, lease: Lease) -> bool {
+        self.held.iter().any(|it| it.1 == lease)
+    }
 }
 
 /// Says that a worker lives; none when it was given up, and its jobs are others' now.
@@ -116,7 +173,7 @@ pub async fn beat(pool: &PgPool, worker: Uuid) -> anyhow::Result<Option<Pulse>> 
         return Ok(None);
     }
     let rows = sqlx::query!(
-        "select lease as \"lease!\", cancel_requested_at is not null as \"cancelled!\"
+        "select id, lease as \"lease!\", cancel_requested_at is not null as \"cancelled!\"
         from job
         where worker_id = $1 and state = 'running'",
         worker
@@ -126,12 +183,33 @@ pub async fn beat(pool: &PgPool, worker: Uuid) -> anyhow::Result<Option<Pulse>> 
     .context("look at the leases held")?;
     let mut pulse = Pulse::default();
     for row in rows {
-        pulse.held.push(Lease(row.lease));
+        pulse.held.push((JobId(row.id), Lease(row.lease)));
         if row.cancelled {
             pulse.cancelled.push(Lease(row.lease));
         }
     }
     Ok(Some(pulse))
+}
+
+/// Notes how full the memory of a worker's GPUs is, in MiB by device.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn note_memory(pool: &PgPool, worker: Uuid, used: &[(String, i32)]) -> anyhow::Result<()> {
+    let (devices, mib): (Vec<String>, Vec<i32>) = used.iter().cloned().unzip();
+    sqlx::query!(
+        "update worker_device
+        set used_mib = seen.mib, seen_at = now()
+        from unnest($2::text[], $3::int[]) as seen (device, mib)
+        where worker_id = $1 and worker_device.device = seen.device",
+        worker,
+        &devices,
+        &mib
+    )
+    .execute(pool)
+    .await
+    .context("note the GPUs' memory")?;
+    Ok(())
 }
 
 /// Notes how far an attempt is; a lost lease changes nothing.
@@ -152,10 +230,13 @@ pub async fn progress(pool: &PgPool, job: JobId, lease: Lease, said: &serde_json
 /// Postgres is out of reach.
 pub async fn append_log(pool: &PgPool, lease: Lease, first_seq: i32, lines: &[String]) -> anyhow::Result<()> {
     sqlx::query!(
-        "insert into attempt_log (lease, seq, line)
+        "with open as (
+            select from attempt where lease = $1 and ended_at is null for share
+        )
+        insert into attempt_log (lease, seq, line)
         select $1, $2 + (ordinality - 1)::int, line
         from unnest($3::text[]) with ordinality as said (line, ordinality)
-        where exists (select from attempt where lease = $1 and ended_at is null)
+        where exists (select from open)
         on conflict do nothing",
         lease.0,
         first_seq,

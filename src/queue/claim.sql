@@ -1,53 +1,167 @@
--- $1 lane, $2 what the slot has loaded, $3 worker, $4 slot.
--- The states are literal and the lane leads the index, so that the planner uses the partial indexes;
--- a CTE, not a sub-select, so that it cannot run the limit twice.
-with alive as materialized (
-    -- A worker that was given up for dead may not know it yet.
-    select from worker where id = $3 and stopped_at is null
+-- $1 worker, $2 slot, $3 what the slot has loaded, $4 to $7 its GPUs, their model, their memory and the worker's labels,
+-- $8 lanes to leave out. One row: the job, or the lane alone where its last place was taken meanwhile.
+-- States are literal and the lane leads the index, so that the planner uses the partial indexes;
+-- CTEs, not sub-selects, so that it cannot run a limit twice.
+with served as materialized (
+    select lane.id as lane, of_sweep.id as sweep_gate, of_sweep.max_running as sweep_max,
+        of_kind.id as kind_gate, of_kind.max_running as kind_max
+    from lane
+    left join gate as of_sweep on of_sweep.id = lane.sweep_gate and of_sweep.max_running is not null
+    left join gate as of_kind on of_kind.id = lane.kind_gate and of_kind.max_running is not null
+    where lane_fits(lane, $4, $5, $6, $7) and lane.id <> all ($8)
+        -- A worker that was given up for dead may not know it yet.
+        and exists (select from worker where id = $1 and stopped_at is null)
+        -- A closed gate: no place is free, or more run than may.
+        and (of_sweep.id is null or (
+            exists (select from permit where gate_id = of_sweep.id and lease is null and number <= of_sweep.max_running)
+            and not exists (select from permit where gate_id = of_sweep.id and lease is not null and number > of_sweep.max_running)))
+        and (of_kind.id is null or (
+            exists (select from permit where gate_id = of_kind.id and lease is null and number <= of_kind.max_running)
+            and not exists (select from permit where gate_id = of_kind.id and lease is not null and number > of_kind.max_running)))
 ),
--- Of the jobs that are due next, one that the slot has loaded. Looking at a window needs no index of its own.
-near as materialized (
-    select id, priority, affinity
-    from job
-    where state = 'ready' and not held and lane = $1 and run_at <= now() and $2::bigint is not null
-    order by priority desc, run_at, id
-    limit 256
+-- The next job of each lane: one probe of an index for those that have not been tried, one for those that have.
+heads as materialized (
+    select served.lane, next.*
+    from served cross join lateral (
+        (select id, priority, turn, passed_at, false as again
+        from job
+        where state = 'ready' and not held and n_attempts = 0 and lane = served.lane and run_at <= now()
+        order by priority desc, turn, id
+        limit 1)
+        union all
+        (select id, priority, turn, passed_at, true
+        from job
+        where state = 'ready' and not held and n_attempts > 0 and lane = served.lane and run_at <= now()
+        order by priority desc, run_at, id
+        limit 1)
+    ) as next
 ),
+head as materialized (
+    select id, priority, turn, passed_at, again
+    from heads
+    order by priority desc, turn, id
+    limit 1
+),
+-- What the slot has loaded goes before the head, from a window of turns behind it, until the head has been passed over for
+-- two minutes.
 loaded as materialized (
-    select id
+    select job.id, job.lane
     from job
-    where id in (select id from near where affinity = $2 and priority = (select max(priority) from near))
-        and state = 'ready' and not held and exists (select from alive)
-    order by run_at, id
+    where job.id in (
+            select near.id
+            from head cross join served cross join lateral (
+                select id
+                from (
+                    select id, affinity
+                    from job
+                    where state = 'ready' and not held and n_attempts = 0 and lane = served.lane and run_at <= now()
+                        and priority = head.priority and turn <= head.turn + 256
+                    order by turn, id
+                    limit 256
+                ) as within
+                where affinity = $3
+                limit 16
+            ) as near
+            where not head.again and (head.passed_at is null or head.passed_at > now() - interval '2 minutes')
+        )
+        and job.state = 'ready' and not job.held
+        and $3::bigint is not null
+    order by job.turn, job.id
     limit 1
     for update skip locked
 ),
-first as materialized (
+passed as materialized (
     select id
     from job
-    where state = 'ready' and not held and lane = $1 and run_at <= now() and exists (select from alive)
-        and not exists (select from loaded)
-    order by priority desc, run_at, id
+    where id = (select id from head where passed_at is null) and state = 'ready'
+        and exists (select from loaded) and id not in (select id from loaded)
+    for update skip locked
+),
+again as materialized (
+    select taken.id, heads.lane
+    from (select lane from heads where again order by priority desc, turn, id) as heads
+    cross join lateral (
+        select id
+        from job
+        where state = 'ready' and not held and n_attempts > 0 and lane = heads.lane and run_at <= now()
+        order by priority desc, run_at, id
+        limit 1
+        for update skip locked
+    ) as taken
+    where (select again from head)
+    limit 1
+),
+fresh as materialized (
+    select taken.id, heads.lane
+    from (select lane from heads where not again order by priority desc, turn, id) as heads
+    cross join lateral (
+        select id
+        from job
+        where state = 'ready' and not held and n_attempts = 0 and lane = heads.lane and run_at <= now()
+        order by priority desc, turn, id
+        limit 1
+        for update skip locked
+    ) as taken
+    where not exists (select from loaded) and not exists (select from again)
+    limit 1
+),
+chosen as materialized (
+    select picked.id, served.lane, served.sweep_gate, served.sweep_max, served.kind_gate, served.kind_max,
+        nextval('lease_seq') as lease
+    from (select id, lane from loaded union all select id, lane from again union all select id, lane from fresh) as picked
+    join served on served.lane = picked.lane
+),
+of_sweep as materialized (
+    select gate_id, number
+    from permit
+    where gate_id = (select sweep_gate from chosen) and lease is null and number <= (select sweep_max from chosen)
+    order by number
+    limit 1
+    for update skip locked
+),
+of_kind as materialized (
+    select gate_id, number
+    from permit
+    where gate_id = (select kind_gate from chosen) and lease is null and number <= (select kind_max from chosen)
+    order by number
     limit 1
     for update skip locked
 ),
 claimed as (
     update job
     set state = 'running',
-        lease = nextval('lease_seq'),
-        worker_id = $3,
-        slot = $4,
+        lease = chosen.lease,
+        worker_id = $1,
+        slot = $2,
         started_at = now(),
         deadline_at = now() + make_interval(secs => limit_s),
         n_attempts = n_attempts + 1,
+        has_permit = chosen.sweep_gate is not null or chosen.kind_gate is not null,
+        passed_at = null,
         progress = null
-    where id in (select id from loaded union all select id from first)
-    returning id, lease, task, affinity, limit_s, n_attempts
+    from chosen
+    where job.id = chosen.id
+        and (chosen.sweep_gate is null or exists (select from of_sweep))
+        and (chosen.kind_gate is null or exists (select from of_kind))
+    returning job.id, job.lease, job.task, job.affinity, job.limit_s, job.n_attempts, job.lane, job.priority, job.turn
+),
+places as (
+    update permit
+    set lease = claimed.lease
+    from claimed
+    where (permit.gate_id, permit.number) in (
+        select gate_id, number from of_sweep union all select gate_id, number from of_kind
+    )
+),
+marked as (
+    update job set passed_at = now() where id in (select id from passed)
 ),
 tried as (
-    insert into attempt (lease, job_id, number, worker_id, slot)
-    select lease, id, n_attempts, $3, $4
+    insert into attempt (lease, job_id, number, worker_id, slot, lane, priority, turn)
+    select lease, id, n_attempts, $1, $2, lane, priority, turn
     from claimed
 )
-select id, lease as "lease!", task, affinity, limit_s
-from claimed
+select chosen.lane as "lane!", claimed.id as "id?", claimed.lease as "lease?", claimed.task as "task?",
+    claimed.affinity as "affinity?", claimed.limit_s as "limit_s?",
+    claimed.n_attempts as "n_attempts?"
+from chosen left join claimed on true

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use anyhow::{Context, ensure};
 
 use super::Tx;
+use super::locks::{lock_dependants, lock_family};
+use super::order::reorder;
 use super::settle::end;
+use super::submit;
 use super::wake::{Call, notify};
 use crate::job::State;
 
@@ -47,7 +50,7 @@ pub async fn cancel_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Cancell
     Ok(cancelled)
 }
 
-async fn jobs_of(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i64>> {
+pub(super) async fn jobs_of(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i64>> {
     sqlx::query_scalar!("select job_id from sweep_job where sweep_id = $1", sweep)
         .fetch_all(&mut **tx)
         .await
@@ -59,6 +62,7 @@ async fn jobs_of(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i64>> {
 /// # Errors
 /// Postgres is out of reach.
 pub async fn cancel_jobs(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<Cancelled> {
+    lock_dependants(tx, jobs).await?;
     let rows = sqlx::query!(
         "select id, state = 'running' as \"running!\" from job where id = any($1) order by id for update",
         jobs
@@ -86,6 +90,7 @@ pub async fn cancel_jobs(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<Cancel
 /// # Errors
 /// One of them needs a job that has ended without a result and is not among them; or Postgres is out of reach.
 pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
+    lock_family(tx, jobs).await?;
     let mut reviving: BTreeSet<i64> =
         sqlx::query_scalar!("select id from job_history where id = any($1) and state <> 'done'", jobs)
             .fetch_all(&mut **tx)
@@ -141,12 +146,19 @@ pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
             where job_edge.child = any($1)
                 and (job_edge.parent = any($1) or exists (select from job where job.id = job_edge.parent))
             group by job_edge.child
+        ),
+        clock as materialized (
+            select lane, priority, turn_now(lane, priority) as turn
+            from (select distinct lane, priority from gone) as lanes
         )
         insert into job (id, key, kind, lane, priority, state, n_blockers, max_attempts, limit_s, subject, affinity,
-            megapixels, task, created_at)
-        select id, key, kind, lane, priority, case when blockers.n > 0 then 'waiting' else 'ready' end,
-            coalesce(blockers.n, 0), max_attempts, limit_s, subject, affinity, megapixels, task::text, created_at
-        from gone left join blockers on blockers.child = gone.id
+            megapixels, task, created_at, turn)
+        select gone.id, key, kind, gone.lane, gone.priority, case when blockers.n > 0 then 'waiting' else 'ready' end,
+            coalesce(blockers.n, 0), max_attempts, limit_s, subject, affinity, megapixels, task::text, created_at,
+            clock.turn + row_number() over (partition by gone.lane, gone.priority order by gone.id) - 1
+        from gone
+        join clock on clock.lane = gone.lane and clock.priority = gone.priority
+        left join blockers on blockers.child = gone.id
         returning id",
         &reviving
     )
@@ -170,6 +182,7 @@ pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
     .await
     .context("block the dependants again")?;
     hold(tx, &revived).await?;
+    reorder(tx, &revived).await?;
     notify(tx, Call::Ready).await?;
     Ok(revived.len())
 }
@@ -180,9 +193,10 @@ pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
 /// # Errors
 /// As [`retry`].
 pub async fn redo(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
+    lock_family(tx, jobs).await?;
     let again = sqlx::query_scalar!(
         "update job_history set state = 'failed', error = 'somebody asked for it again'
-        where id = any($1) and state = 'done' and kind in ('encode', 'denoise', 'decode', 'reconstruct')
+        where id = any($1) and state = 'done' and kind in ('encode', 'denoise', 'decode', 'reconstruct', 'rehearse')
         returning id",
         jobs
     )
@@ -224,6 +238,8 @@ pub async fn retryable(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i64>> 
 /// # Errors
 /// Postgres is out of reach.
 pub async fn revive_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<usize> {
+    // Before the sweep's row, as enqueueing does.
+    submit::lock(tx).await?;
     let was_cancelled =
         sqlx::query!("update sweep set cancelled_at = null where id = $1 and cancelled_at is not null", sweep)
             .execute(&mut **tx)
@@ -271,22 +287,35 @@ pub async fn set_paused(tx: &mut Tx<'_>, sweep: i32, paused: bool) -> anyhow::Re
     notify(tx, Call::Ready).await
 }
 
-/// Holds those of these jobs that only paused sweeps want, and lets the others go.
+/// Holds those of these jobs that only paused sweeps want, and lets the others go: behind what has been served meanwhile, for
+/// they have not waited for it.
 pub(super) async fn hold(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<()> {
     sqlx::query!(
         "with locked as (
-            select id from job where id = any($1) order by id for update
+            select id, held, lane, priority, turn from job where id = any($1) order by id for update
         ),
         wanted as (
-            select locked.id, bool_and(sweep.paused) as paused
+            select locked.id, locked.held, locked.lane, locked.priority, locked.turn, bool_and(sweep.paused) as paused
             from locked
             join sweep_job on sweep_job.job_id = locked.id
             join sweep on sweep.id = sweep_job.sweep_id and sweep.cancelled_at is null
-            group by locked.id
+            group by locked.id, locked.held, locked.lane, locked.priority, locked.turn
+        ),
+        changing as (
+            select id, paused, turn, lane, priority,
+                row_number() over (partition by lane, priority, paused order by turn, id) - 1 as place
+            from wanted
+            where held <> paused
+        ),
+        clock as materialized (
+            select lane, priority, turn_now(lane, priority) as turn
+            from (select distinct lane, priority from changing where not paused) as lanes
         )
-        update job set held = wanted.paused
-        from wanted
-        where job.id = wanted.id and job.held <> wanted.paused",
+        update job
+        set held = changing.paused,
+            turn = case when changing.paused then changing.turn else greatest(changing.turn, clock.turn + changing.place) end
+        from changing left join clock on clock.lane = changing.lane and clock.priority = changing.priority
+        where job.id = changing.id",
         jobs
     )
     .execute(&mut **tx)

@@ -16,7 +16,7 @@ pub async fn n_for_cuda(tx: &mut Tx<'_>, sweep: Option<i32>) -> anyhow::Result<i
     sqlx::query_scalar!(
         "select count(*) as \"n!\"
         from job
-        where lane = 1 and ($1::int is null or exists (select from sweep_job where sweep_id = $1 and job_id = job.id))",
+        where lane in (select id from lane where n_gpus > 0) and ($1::int is null or exists (select from sweep_job where sweep_id = $1 and job_id = job.id))",
         sweep
     )
     .fetch_one(&mut **tx)
@@ -39,6 +39,43 @@ pub async fn has_cuda(tx: &mut Tx<'_>, stale: Duration) -> anyhow::Result<bool> 
     .fetch_one(&mut **tx)
     .await
     .context("look for a worker with CUDA")
+}
+
+/// A GPU of a worker that has not stopped.
+#[derive(Debug, Serialize)]
+pub struct WorkerGpu {
+    /// Its worker.
+    pub worker: String,
+    /// The machine.
+    pub host: String,
+    /// The slot that has it.
+    pub slot: String,
+    /// Such as `cuda:0`.
+    pub device: String,
+    /// What its maker calls it; empty where nobody knows.
+    pub model: String,
+    /// In GiB, rounded up to the size that it is sold as; 0 where nobody knows.
+    pub memory_gib: i32,
+    /// In MiB, at the worker's last beat; none where nobody knows.
+    pub used_mib: Option<i32>,
+}
+
+/// The GPUs of the workers that have not stopped.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn gpus(pool: &PgPool) -> anyhow::Result<Vec<WorkerGpu>> {
+    sqlx::query_as!(
+        WorkerGpu,
+        "select worker.id::text as \"worker!\", worker.host, worker_device.slot, worker_device.device, worker_device.model,
+            worker_device.memory_gib, worker_device.used_mib
+        from worker_device join worker on worker.id = worker_device.worker_id
+        where worker.stopped_at is null
+        order by worker.host, worker.pid, worker_device.device"
+    )
+    .fetch_all(pool)
+    .await
+    .context("list the GPUs")
 }
 
 /// A job that has said how far it is.

@@ -150,8 +150,7 @@ pub async fn jobs(pool: &PgPool, filter: &Filter) -> anyhow::Result<Vec<Job>> {
                 when every_job.state = 'held' then 'its sweep to be resumed'
                 when every_job.state = 'ready' and every_job.run_at > now()
                     then 'its next try in ' || ceil(extract(epoch from every_job.run_at - now())) || ' s'
-                when every_job.state = 'ready' and every_job.lane = 1 then 'a free slot with CUDA'
-                when every_job.state = 'ready' then 'a free slot'
+                when every_job.state = 'ready' then (select words from lane where lane.id = every_job.lane)
             end as waits_for
         from every_job
         left join lateral (
@@ -195,6 +194,10 @@ pub struct Attempt {
     pub seconds: f64,
     /// How it ended.
     pub outcome: Option<String>,
+    /// Why it did not end well: a word.
+    pub cause: Option<String>,
+    /// The step after which it went on from a checkpoint.
+    pub resumed_after: Option<i64>,
     /// What went wrong.
     pub error: Option<String>,
 }
@@ -244,7 +247,7 @@ pub async fn show(pool: &PgPool, id: JobId) -> anyhow::Result<Whole> {
     let attempts = sqlx::query_as!(
         Attempt,
         "select lease, number, worker.host, slot, attempt.started_at,
-            extract(epoch from coalesce(ended_at, now()) - attempt.started_at)::float8 as \"seconds!\", outcome, error
+            extract(epoch from coalesce(ended_at, now()) - attempt.started_at)::float8 as \"seconds!\", outcome, cause, resumed_after, error
         from attempt join worker on worker.id = attempt.worker_id
         where job_id = $1
         order by lease",
@@ -341,6 +344,8 @@ pub async fn has_ended(pool: &PgPool, id: JobId) -> anyhow::Result<bool> {
 /// A worker that is alive or was not long ago.
 #[derive(Debug, Serialize)]
 pub struct Worker {
+    /// Its id, unique per start.
+    pub id: String,
     /// Where it runs.
     pub host: String,
     /// Its process there.
@@ -351,6 +356,8 @@ pub struct Worker {
     pub n_slots: i32,
     /// Whether it takes jobs that need CUDA.
     pub has_cuda: bool,
+    /// Its labels.
+    pub labels: Vec<String>,
     /// How many it runs now.
     pub n_running: i64,
     /// Seconds since it last said that it lives.
@@ -364,7 +371,7 @@ pub struct Worker {
 pub async fn workers(pool: &PgPool) -> anyhow::Result<Vec<Worker>> {
     sqlx::query_as!(
         Worker,
-        "select host, pid, machine, n_slots, has_cuda,
+        "select id::text as \"id!\", host, pid, machine, n_slots, has_cuda, labels,
             (select count(*) from job where job.worker_id = worker.id and job.state = 'running') as \"n_running!\",
             extract(epoch from now() - beat_at)::float8 as \"silent_s!\"
         from worker

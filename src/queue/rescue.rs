@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::Context;
 use sqlx::PgPool;
 
-use super::backoff_limit_s;
-use super::settle::{close_attempt, end, put_back};
-use crate::job::{JobId, Lease, State};
+use super::LeaseLost;
+use super::settle::{Ended, Wait, end_attempt};
+use crate::job::outcome::Cause;
+use crate::job::{JobId, Lease};
 
-/// How many jobs one transaction rescues.
+/// How many orphans are looked for at a time.
 const PAGE: i64 = 100;
 
 /// Gives up workers silent for longer than `stale` and rescues their jobs, as well as those that are `grace` past
@@ -38,52 +39,71 @@ pub async fn rescue(pool: &PgPool, stale: Duration, grace: Duration) -> anyhow::
         tracing::warn!(worker = name, "a worker has gone silent; its jobs are given to others");
     }
     let mut n_rescued = 0;
+    // Past the jobs that were looked at: one that cannot be rescued must not hide the others.
+    let mut after = 0;
     loop {
-        let n = rescue_page(pool, grace).await?;
-        n_rescued += n;
-        if n < usize::try_from(PAGE).unwrap_or(usize::MAX) {
-            return Ok(n_rescued);
+        let orphans = orphans(pool, grace, after).await?;
+        let Some(last) = orphans.last() else { return Ok(n_rescued) };
+        after = last.id;
+        for orphan in &orphans {
+            match rescue_one(pool, orphan).await {
+                Ok(()) => n_rescued += 1,
+                // Somebody else was quicker, or its worker after all.
+                Err(error) if error.is::<LeaseLost>() => {}
+                Err(error) => {
+                    tracing::warn!(job = orphan.id, error = format!("{error:#}"), "cannot rescue a job yet");
+                }
+            }
         }
     }
 }
 
-async fn rescue_page(pool: &PgPool, grace: Duration) -> anyhow::Result<usize> {
-    let mut tx = pool.begin().await?;
-    let orphans = sqlx::query!(
-        "select job.id, job.lease as \"lease!\", job.n_attempts, job.max_attempts, job.slot as \"slot!\",
-            job.cancel_requested_at is not null as \"cancelled!\",
+/// A running job that its worker will not end.
+struct Orphan {
+    id: i64,
+    lease: i64,
+    slot: String,
+    worker_gone: bool,
+    host: String,
+}
+
+/// A page of orphans, those left out that somebody is ending at the moment.
+async fn orphans(pool: &PgPool, grace: Duration, after: i64) -> anyhow::Result<Vec<Orphan>> {
+    sqlx::query_as!(
+        Orphan,
+        "select job.id, job.lease as \"lease!\", job.slot as \"slot!\",
             worker.stopped_at is not null as \"worker_gone!\", worker.host
         from job join worker on worker.id = job.worker_id
-        where job.state = 'running'
+        where job.state = 'running' and job.id > $3
             and (worker.stopped_at is not null or job.deadline_at < now() - make_interval(secs => $1))
         order by job.id
         limit $2
         for update of job skip locked",
         grace.as_secs_f64(),
-        PAGE
+        PAGE,
+        after
     )
-    .fetch_all(&mut *tx)
+    .fetch_all(pool)
     .await
-    .context("find orphaned jobs")?;
-    for orphan in &orphans {
-        let (job, lease) = (JobId(orphan.id), Lease(orphan.lease));
-        let error = if orphan.worker_gone {
-            format!("its worker on {} died or fell silent ({})", orphan.host, orphan.slot)
-        } else {
-            format!("it outlived its deadline on {} ({})", orphan.host, orphan.slot)
-        };
-        close_attempt(&mut tx, lease, if orphan.cancelled { "cancelled" } else { "lost" }, Some(&error)).await?;
-        if orphan.cancelled {
-            end(&mut tx, &[job.0], State::Cancelled, Some("cancelled while it ran")).await?;
-        } else if orphan.n_attempts >= orphan.max_attempts {
-            let error = format!("{error} (attempt {} of {})", orphan.n_attempts, orphan.max_attempts);
-            end(&mut tx, &[job.0], State::Failed, Some(&error)).await?;
-        } else {
-            // A lost worker is no reason to wait, unless the job keeps losing them.
-            let within_s = if orphan.n_attempts == 1 { 0.0 } else { backoff_limit_s(orphan.n_attempts) };
-            put_back(&mut tx, job, within_s).await?;
-        }
-    }
-    tx.commit().await?;
-    Ok(orphans.len())
+    .context("find orphaned jobs")
+}
+
+/// Rescues one, in a transaction of its own: whatever is wrong with it keeps no other.
+async fn rescue_one(pool: &PgPool, orphan: &Orphan) -> anyhow::Result<()> {
+    let error = if orphan.worker_gone {
+        format!("its worker on {} died or fell silent ({})", orphan.host, orphan.slot)
+    } else {
+        format!("it outlived its deadline on {} ({})", orphan.host, orphan.slot)
+    };
+    let ended = Ended {
+        job: JobId(orphan.id),
+        lease: Lease(orphan.lease),
+        cause: if orphan.worker_gone { Cause::Lost } else { Cause::Deadline },
+        error: &error,
+        outcome: "lost",
+        wait: Wait::AtFirstNone,
+    };
+    let mut tx = pool.begin().await.context("begin a transaction")?;
+    end_attempt(&mut tx, &ended).await?;
+    tx.commit().await.context("commit the rescue")
 }

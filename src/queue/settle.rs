@@ -3,36 +3,148 @@
 use anyhow::Context;
 use uuid::Uuid;
 
+use super::locks::{Reach, lock};
 use super::wake::{Call, notify};
-use super::{LeaseLost, Tx, backoff_limit_s};
+use super::{LeaseLost, Tx, backoff_limit_s, lanes};
+use crate::job::outcome::Cause;
 use crate::job::{JobId, Lease, State};
+
+/// How many lines of its log a job's error ends with, if its attempts could not say what happened.
+const LAST_LINES: i64 = 20;
+/// The most characters of such a line.
+const LAST_LINE_CHARS: i32 = 200;
+/// How often a job may run out of memory: a second try, where there is more.
+const MOST_OOM: i16 = 1;
 
 /// Ends a job well, in the transaction that writes its result.
 ///
 /// # Errors
 /// [`LeaseLost`], and then the caller must roll back; or Postgres is out of reach.
 pub async fn finish(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    own(tx, job, lease).await?;
-    close_attempt(tx, lease, "done", None).await?;
+    own(tx, job, lease, Reach::Children).await?;
+    close_attempt(tx, lease, "done", None, None).await?;
     end(tx, &[job.0], State::Done, None).await
 }
 
-/// Ends an attempt that failed for the machine's fault: the job is tried again after a while,
-/// or fails if this was its last attempt. True if it will be tried again.
+/// Holds a job's lease until the transaction ends, so that what is written meanwhile is the lease holder's.
+///
+/// # Errors
+/// [`LeaseLost`], or Postgres is out of reach.
+pub async fn hold(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
+    sqlx::query!("select from job where id = $1 and lease = $2 and state = 'running' for update", job.0, lease.0)
+        .fetch_optional(&mut **tx)
+        .await
+        .context("check the lease")?
+        .ok_or(LeaseLost)?;
+    Ok(())
+}
+
+/// Ends an attempt that failed for the machine's fault: the job is tried again after a while, or fails if this was its
+/// last attempt, or the second that ran out of memory. One that somebody has cancelled ends as that. True if it will be
+/// tried again.
 ///
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
-pub async fn retry_later(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> anyhow::Result<bool> {
-    let tries = own(tx, job, lease).await?;
-    if tries.n_attempts >= tries.max_attempts {
-        close_attempt(tx, lease, "failed", Some(error)).await?;
-        let error = format!("{error} (attempt {} of {})", tries.n_attempts, tries.max_attempts);
-        end(tx, &[job.0], State::Failed, Some(&error)).await?;
+pub async fn retry_later(tx: &mut Tx<'_>, job: JobId, lease: Lease, cause: Cause, error: &str) -> anyhow::Result<bool> {
+    end_attempt(tx, &Ended { job, lease, cause, error, outcome: "retried", wait: Wait::Backoff }).await
+}
+
+/// When a job is tried again.
+pub(super) enum Wait {
+    /// After a random time that grows with the attempts.
+    Backoff,
+    /// At once after the first attempt, later as [`Self::Backoff`]: a lost worker is no reason to wait, unless the job
+    /// keeps losing them.
+    AtFirstNone,
+}
+
+/// An attempt that ended without a result.
+pub(super) struct Ended<'a> {
+    pub(super) job: JobId,
+    pub(super) lease: Lease,
+    pub(super) cause: Cause,
+    pub(super) error: &'a str,
+    /// The attempt's outcome if the job is tried again.
+    pub(super) outcome: &'a str,
+    pub(super) wait: Wait,
+}
+
+/// Ends an attempt without a result: the job is tried again, fails, or was cancelled. True if it is tried again.
+pub(super) async fn end_attempt(tx: &mut Tx<'_>, it: &Ended<'_>) -> anyhow::Result<bool> {
+    let seen = peek(tx, it.job, it.lease).await?;
+    let reach = match seen {
+        Tries { cancelled: true, .. } => Reach::Dependants,
+        seen if seen.are_over(it.cause) => Reach::Sweeps,
+        _ => Reach::Children,
+    };
+    let (tries, error) = (own(tx, it.job, it.lease, reach).await?, it.error);
+    if tries.cancelled {
+        close_attempt(tx, it.lease, "cancelled", Some(it.cause), Some(error)).await?;
+        end(tx, &[it.job.0], State::Cancelled, Some("cancelled while it ran")).await?;
         return Ok(false);
     }
-    close_attempt(tx, lease, "retried", Some(error)).await?;
-    put_back(tx, job, backoff_limit_s(tries.n_attempts)).await?;
+    if tries.are_over(it.cause) {
+        close_attempt(tx, it.lease, if it.outcome == "lost" { "lost" } else { "failed" }, Some(it.cause), Some(error))
+            .await?;
+        let mut error = format!("{error} (attempt {} of {})", tries.n_attempts, tries.max_attempts);
+        if it.cause == Cause::Memory && tries.n_oom >= MOST_OOM {
+            error.push_str(
+                "; memory ran out twice: give it a worker with more, or ask for less: a smaller size, or fewer slots beside it",
+            );
+        }
+        if it.cause.is_death() {
+            error.push_str(&last_lines(tx, it.lease).await?);
+        }
+        end(tx, &[it.job.0], State::Failed, Some(&error)).await?;
+        return Ok(false);
+    }
+    close_attempt(tx, it.lease, it.outcome, Some(it.cause), Some(error)).await?;
+    if it.cause == Cause::Memory {
+        sqlx::query!("update job set n_oom = n_oom + 1 where id = $1", it.job.0).execute(&mut **tx).await?;
+    }
+    let within_s = match it.wait {
+        Wait::AtFirstNone if tries.n_attempts == 1 => 0.0,
+        _ => backoff_limit_s(tries.n_attempts),
+    };
+    put_back(tx, it.job, within_s).await?;
+    if it.cause == Cause::Memory
+        && let Some(had) = gpu_memory(tx, it.lease).await?
+    {
+        lanes::raise_memory(tx, it.job, had).await?;
+    }
     Ok(true)
+}
+
+/// How much memory, in GiB, each GPU had of the slot that an attempt ran in; none for slots on the processor.
+async fn gpu_memory(tx: &mut Tx<'_>, lease: Lease) -> anyhow::Result<Option<u32>> {
+    let had = sqlx::query_scalar!(
+        "select min(memory_gib)
+        from attempt
+        join worker_device on worker_device.worker_id = attempt.worker_id and worker_device.slot = attempt.slot
+        where attempt.lease = $1",
+        lease.0
+    )
+    .fetch_one(&mut **tx)
+    .await
+    .context("look at the GPU's memory")?;
+    Ok(had.and_then(|it| u32::try_from(it).ok()))
+}
+
+/// The end of an attempt's log as the end of an error; empty if it printed nothing.
+async fn last_lines(tx: &mut Tx<'_>, lease: Lease) -> anyhow::Result<String> {
+    let lines = sqlx::query_scalar!(
+        "select left(line, $3) as \"line!\"
+        from (select seq, line from attempt_log where lease = $1 and trim(line) <> '' order by seq desc limit $2) as last
+        order by seq",
+        lease.0,
+        LAST_LINES,
+        LAST_LINE_CHARS
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("read the end of the log")?;
+    let lines: String = lines.iter().map(|it| format!("\n  {}", it.trim_end())).collect();
+    Ok(if lines.is_empty() { lines } else { format!("\nthe end of its log:{lines}") })
 }
 
 /// Ends a job that failed for its own fault: trying again cannot help.
@@ -40,34 +152,23 @@ pub async fn retry_later(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str)
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
 pub async fn fail(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> anyhow::Result<()> {
-    own(tx, job, lease).await?;
-    close_attempt(tx, lease, "failed", Some(error)).await?;
+    own(tx, job, lease, Reach::Sweeps).await?;
+    close_attempt(tx, lease, "failed", Some(Cause::Task), Some(error)).await?;
     end(tx, &[job.0], State::Failed, Some(error)).await
 }
 
-/// Ends a running job that somebody cancelled. One that is wanted again meanwhile is given back.
-///
-/// # Errors
-/// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
-pub async fn finish_cancelled(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    if !own(tx, job, lease).await?.cancelled {
-        return give_back(tx, job, lease).await;
-    }
-    close_attempt(tx, lease, "cancelled", None).await?;
-    end(tx, &[job.0], State::Cancelled, Some("cancelled while it ran")).await
-}
-
-/// Gives a job back unfinished, as a worker does that must stop: the attempt is not counted.
+/// Ends a running job that was told to end: it ends as cancelled if somebody cancelled it, and is given back uncharged
+/// if not, or if it is wanted again meanwhile.
 ///
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
 pub async fn release(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    own(tx, job, lease).await?;
-    give_back(tx, job, lease).await
-}
-
-async fn give_back(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    close_attempt(tx, lease, "released", None).await?;
+    let reach = if peek(tx, job, lease).await?.cancelled { Reach::Dependants } else { Reach::Children };
+    if own(tx, job, lease, reach).await?.cancelled {
+        close_attempt(tx, lease, "cancelled", Some(Cause::Order), None).await?;
+        return end(tx, &[job.0], State::Cancelled, Some("cancelled while it ran")).await;
+    }
+    close_attempt(tx, lease, "released", Some(Cause::Order), None).await?;
     sqlx::query!("update job set n_attempts = n_attempts - 1 where id = $1", job.0).execute(&mut **tx).await?;
     put_back(tx, job, 0.0).await
 }
@@ -85,40 +186,76 @@ pub async fn retire(pool: &sqlx::PgPool, worker: Uuid) -> anyhow::Result<()> {
 }
 
 /// How often a job was tried, and may be.
-pub(super) struct Tries {
-    pub(super) n_attempts: i32,
-    pub(super) max_attempts: i32,
+struct Tries {
+    n_attempts: i32,
+    max_attempts: i32,
+    /// How many of them ran out of memory.
+    n_oom: i16,
     /// Whether somebody wants it to end.
     cancelled: bool,
 }
 
-/// Locks a running job, if the lease is still its own.
-async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries> {
-    let row = sqlx::query!(
-        "select n_attempts, max_attempts, cancel_requested_at is not null as \"cancelled!\"
+impl Tries {
+    /// Whether an attempt that ends for this cause was the last.
+    fn are_over(&self, cause: Cause) -> bool {
+        self.n_attempts >= self.max_attempts || (cause == Cause::Memory && self.n_oom >= MOST_OOM)
+    }
+}
+
+/// Locks a running job and what its end may reach, if the lease is still its own.
+async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease, reach: Reach) -> anyhow::Result<Tries> {
+    if reach != Reach::Children {
+        lock(tx, job, reach).await?;
+        return peek(tx, job, lease).await;
+    }
+    // The usual case, in one question. An array, not a sub-select beside an `or`, so that the planner uses the index.
+    let locked = sqlx::query!(
+        "select id, n_attempts, max_attempts, n_oom, cancel_requested_at is not null as \"cancelled!\",
+            coalesce(lease = $2 or $3, false) as \"held!\"
         from job
-        where id = $1 and lease = $2 and state = 'running'
+        where id = any(array(select child from job_edge where parent = $1) || $1::bigint)
+        order by id
         for update",
         job.0,
-        lease.0
+        lease.0,
+        super::fence::is_down()
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("check the lease")?;
+    let own = locked.iter().find(|it| it.id == job.0 && it.held).ok_or(LeaseLost)?;
+    Ok(Tries { n_attempts: own.n_attempts, max_attempts: own.max_attempts, n_oom: own.n_oom, cancelled: own.cancelled })
+}
+
+/// Looks at a running job, if the lease is its own.
+async fn peek(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries> {
+    let tries = sqlx::query_as!(
+        Tries,
+        "select n_attempts, max_attempts, n_oom, cancel_requested_at is not null as \"cancelled!\"
+        from job
+        where id = $1 and (lease = $2 or $3) and state = 'running'",
+        job.0,
+        lease.0,
+        super::fence::is_down()
     )
     .fetch_optional(&mut **tx)
     .await
-    .context("check the lease")?
-    .ok_or(LeaseLost)?;
-    Ok(Tries { n_attempts: row.n_attempts, max_attempts: row.max_attempts, cancelled: row.cancelled })
+    .context("check the lease")?;
+    Ok(tries.ok_or(LeaseLost)?)
 }
 
-pub(super) async fn close_attempt(
+async fn close_attempt(
     tx: &mut Tx<'_>,
     lease: Lease,
     outcome: &str,
+    cause: Option<Cause>,
     error: Option<&str>,
 ) -> anyhow::Result<()> {
     sqlx::query!(
-        "update attempt set ended_at = now(), outcome = $2, error = $3 where lease = $1 and ended_at is null",
+        "update attempt set ended_at = now(), outcome = $2, cause = $3, error = $4 where lease = $1 and ended_at is null",
         lease.0,
         outcome,
+        cause.map(Cause::word),
         error
     )
     .execute(&mut **tx)
@@ -187,7 +324,7 @@ async fn move_to_history(tx: &mut Tx<'_>, jobs: &[i64], state: State, error: Opt
 }
 
 /// Takes ended parents off their children's counts. Returns the children that cannot run any more.
-async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> anyhow::Result<Vec<i64>> {
+pub(super) async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> anyhow::Result<Vec<i64>> {
     // Children are locked in the order of their ids before anything changes: two parents that end
     // at the same time would otherwise wait for each other.
     let children = sqlx::query!(
@@ -232,7 +369,7 @@ async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> any
     sqlx::query_scalar!(
         "select distinct job.id
         from job join job_edge on job_edge.child = job.id
-        where job_edge.parent = any($1) and job_edge.needs",
+        where job_edge.parent = any($1) and job_edge.needs and job.state <> 'running'",
         parents
     )
     .fetch_all(&mut **tx)

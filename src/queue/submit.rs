@@ -5,19 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::Context;
 use sqlx::types::Json;
 
-use super::Tx;
 use super::bulk::{Row, copy};
 use super::control::{hold, revive_sweep};
+use super::lanes::{self, Gates, regate};
 use super::settle::end;
 use super::wake::{Call, notify};
+use super::{Tx, deadlines, limit, order};
+use crate::job::needs::Needs;
 use crate::job::task::MetricId;
 use crate::job::{Hash, State};
 use crate::plan::{EdgeKind, Job, Plan};
-
-/// Jobs that any slot takes.
-pub const LANE_CPU: i16 = 0;
-/// Jobs that only a slot with CUDA takes.
-pub const LANE_CUDA: i16 = 1;
 
 /// What enqueueing did.
 #[derive(Debug)]
@@ -59,12 +56,66 @@ pub async fn find(tx: &mut Tx<'_>, plan_key: &Hash) -> anyhow::Result<Option<i32
         .context("look for the sweep")
 }
 
-/// Revives what had been cancelled of a sweep that is known. Returns how many jobs live again.
+/// Takes over what the file says now of a sweep that is known: its priority, its limit and what its unfinished jobs ask of a
+/// slot, none of which is part of a key; and revives what had been cancelled. `plan` is the whole plan. Returns how many jobs
+/// live again. The caller holds [`lock`].
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn resubmit(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<usize> {
-    revive_sweep(tx, sweep).await
+pub async fn resubmit(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<usize> {
+    let n_revived = revive_sweep(tx, sweep).await?;
+    let was = sqlx::query!(
+        "select priority, (select max_running from gate where sweep_id = sweep.id) from sweep where id = $1",
+        sweep
+    )
+    .fetch_one(&mut **tx)
+    .await
+    .context("look at the sweep")?;
+    ask_anew(tx, plan).await?;
+    deadlines::set(tx, sweep, &plan.limits).await?;
+    if was.priority != plan.priority {
+        order::set_priority(tx, sweep, plan.priority).await?;
+    }
+    let max_running = plan.max_running.map(i32::try_from).transpose()?;
+    if was.max_running != max_running {
+        limit::set(tx, limit::Of::Sweep(sweep), max_running).await?;
+    }
+    Ok(n_revived)
+}
+
+/// Moves the plan's unfinished jobs that do not run to the lanes of what the plan says they need.
+async fn ask_anew(tx: &mut Tx<'_>, plan: &Plan) -> anyhow::Result<()> {
+    let mut by_needs: BTreeMap<&Needs, Vec<Vec<u8>>> = BTreeMap::new();
+    for job in &plan.jobs {
+        by_needs.entry(&job.needs).or_default().push(job.key.0.to_vec());
+    }
+    for (needs, keys) in by_needs {
+        let lane = lanes::lane(tx, needs, Gates::default()).await?;
+        let moved = sqlx::query_scalar!(
+            "with locked as (
+                select job.id
+                from job
+                join job_key on job_key.job_id = job.id
+                join lane as old on old.id = job.lane
+                join lane as new on new.id = $2
+                where job_key.key = any($1) and job.state <> 'running'
+                    and (old.n_gpus, old.gpu_model, old.gpu_memory_gib, old.labels)
+                        <> (new.n_gpus, new.gpu_model, new.gpu_memory_gib, new.labels)
+                order by job.id
+                for update of job
+            )
+            update job set lane = $2 where id in (select id from locked) returning id",
+            &keys,
+            lane
+        )
+        .fetch_all(&mut **tx)
+        .await
+        .context("move the jobs to the lanes of their needs")?;
+        if !moved.is_empty() {
+            regate(tx, &moved).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the sweep and those of its jobs that are not known. `plan` holds what is left to compute
@@ -100,6 +151,10 @@ pub async fn submit(
 
     let ids = assign_ids(tx, plan).await?;
     let live = lock_live(tx, &ids.known).await?;
+    if let Some(max_running) = plan.max_running {
+        limit::set(tx, limit::Of::Sweep(sweep), Some(i32::try_from(max_running)?)).await?;
+    }
+    let places = Places::of(tx, plan, sweep).await?;
     let blockers = edges(plan, &ids, &live);
     let mut new = BTreeMap::new();
     for (idx, job) in plan.jobs.iter().enumerate() {
@@ -108,11 +163,14 @@ pub async fn submit(
         }
     }
     copy_keys(tx, plan, &ids).await?;
-    copy_jobs(tx, plan, &ids, &blockers.n_of_new).await?;
+    copy_jobs(tx, plan, &ids, &places, &blockers.n_of_new).await?;
     copy_edges(tx, &blockers.rows).await?;
     copy_membership(tx, sweep, &ids.of).await?;
     block_live_children(tx, &blockers.n_of_live).await?;
-    let n_revived = share(tx, plan.priority, &ids.known).await?;
+    let n_revived = share(tx, plan, &ids.known).await?;
+    if !ids.known.is_empty() {
+        deadlines::set(tx, sweep, &plan.limits).await?;
+    }
     skip_orphans(tx, sweep).await?;
     notify(tx, Call::Ready).await?;
     Ok(Submitted { sweep, new, is_new: ids.is_new, n_revived })
@@ -214,26 +272,88 @@ async fn copy_keys(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids) -> anyhow::Result<()
     .await
 }
 
-async fn copy_jobs(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids, n_blockers: &HashMap<i64, i32>) -> anyhow::Result<()> {
+/// The lanes of a plan's jobs, and where virtual time is in each.
+struct Places {
+    /// The lane, and the turn of a sweep that begins now, by needs and gate of the kind.
+    lanes: HashMap<(Needs, i32), (i16, i64)>,
+    /// The gate of each kind that has a limit.
+    kind_gates: HashMap<String, i32>,
+}
+
+impl Places {
+    async fn of(tx: &mut Tx<'_>, plan: &Plan, sweep: i32) -> anyhow::Result<Self> {
+        let rows = sqlx::query!(
+            "select id, kind from gate where max_running is not null and (sweep_id = $1 or kind is not null)",
+            sweep
+        )
+        .fetch_all(&mut **tx)
+        .await
+        .context("look at the limits")?;
+        let sweep_gate = rows.iter().find(|it| it.kind.is_none()).map_or(0, |it| it.id);
+        let kind_gates = rows.into_iter().filter_map(|it| Some((it.kind?, it.id))).collect();
+        let mut places = Self { lanes: HashMap::new(), kind_gates };
+        let mut last: Option<(&Needs, &str)> = None;
+        for job in &plan.jobs {
+            // Most jobs ask for the same as the one before.
+            let (needs, kind) = (&*job.needs, job.task.kind());
+            if last == Some((needs, kind)) {
+                continue;
+            }
+            last = Some((needs, kind));
+            let key = (needs.clone(), places.kind_gate(kind));
+            if places.lanes.contains_key(&key) {
+                continue;
+            }
+            let lane = lanes::lane(tx, needs, Gates { sweep: sweep_gate, kind: key.1 }).await?;
+            let turn = sqlx::query_scalar!("select turn_now($1, $2) as \"turn!\"", lane, plan.priority)
+                .fetch_one(&mut **tx)
+                .await
+                .context("look how far virtual time is")?;
+            places.lanes.insert(key, (lane, turn));
+        }
+        Ok(places)
+    }
+
+    fn kind_gate(&self, kind: &str) -> i32 {
+        self.kind_gates.get(kind).copied().unwrap_or(0)
+    }
+}
+
+async fn copy_jobs(
+    tx: &mut Tx<'_>,
+    plan: &Plan,
+    ids: &Ids,
+    places: &Places,
+    n_blockers: &HashMap<i64, i32>,
+) -> anyhow::Result<()> {
+    let mut last: Option<(&Needs, &str, (i16, i64))> = None;
     copy(
         tx,
-        "copy job (id, key, kind, lane, priority, state, n_blockers, limit_s, subject, affinity, megapixels, task)
+        "copy job (id, key, kind, lane, priority, state, n_blockers, limit_s, subject, affinity, megapixels, task,
+            turn)
         from stdin (format binary)",
-        new_jobs(plan, ids),
-        |row, (job, id)| {
+        new_jobs(plan, ids).zip(0_i64..),
+        |row, ((job, id), place)| {
+            let (needs, kind) = (&*job.needs, job.task.kind());
+            let (lane, turn) = match last {
+                Some(last) if (last.0, last.1) == (needs, kind) => last.2,
+                _ => places.lanes[&(needs.clone(), places.kind_gate(kind))],
+            };
+            last = Some((needs, kind, (lane, turn)));
             let n = n_blockers.get(&id).copied().unwrap_or(0);
             row.int8(id)?;
             row.hash(&job.key)?;
-            row.text(job.task.kind())?;
-            row.int2(if job.task.needs_cuda() { LANE_CUDA } else { LANE_CPU })?;
+            row.text(kind)?;
+            row.int2(lane)?;
             row.int2(plan.priority)?;
             row.text(if n > 0 { "waiting" } else { "ready" })?;
             row.int4(n)?;
-            row.int4(i32::try_from(job.task.limit().as_secs()).unwrap_or(i32::MAX))?;
+            row.int4(i32::try_from(plan.limit(&job.task).as_secs()).unwrap_or(i32::MAX))?;
             row.maybe(job.subject.as_ref(), Row::hash)?;
             row.maybe(job.affinity.map(|it| it.first_8_bytes()), Row::int8)?;
             row.float4(job.megapixels)?;
-            row.text(&serde_json::to_string(&job.task)?)
+            row.text(&serde_json::to_string(&job.task)?)?;
+            row.int8(turn + place)
         },
     )
     .await
@@ -295,21 +415,23 @@ async fn skip_orphans(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<()> {
     if orphans.is_empty() { Ok(()) } else { end(tx, &orphans, State::Skipped, Some(error)).await }
 }
 
-/// Makes shared jobs serve this sweep too: the higher priority holds, nothing is held back for a paused
-/// sweep, and what had been cancelled lives again. Returns how many live again.
-async fn share(tx: &mut Tx<'_>, priority: i16, known: &[i64]) -> anyhow::Result<usize> {
+/// Makes shared jobs serve this sweep too: the higher priority holds, nothing is held back for a paused or a limited
+/// sweep, they need what this one says, and what had been cancelled lives again. Returns how many live again.
+async fn share(tx: &mut Tx<'_>, plan: &Plan, known: &[i64]) -> anyhow::Result<usize> {
     if known.is_empty() {
         return Ok(0);
     }
     sqlx::query!(
-        "update job set priority = greatest(priority, $2), cancel_requested_at = null where id = any($1)",
-        known,
-        priority
+        "update job set cancel_requested_at = null where id = any($1) and cancel_requested_at is not null",
+        known
     )
     .execute(&mut **tx)
     .await
     .context("share the jobs")?;
+    order::reorder(tx, known).await?;
     hold(tx, known).await?;
+    ask_anew(tx, plan).await?;
+    regate(tx, known).await?;
     let cancelled = sqlx::query_scalar!("select id from job_history where id = any($1) and state = 'cancelled'", known)
         .fetch_all(&mut **tx)
         .await

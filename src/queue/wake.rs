@@ -6,8 +6,14 @@ use anyhow::Context;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Tx;
+
+/// After so long a silence the listener asks whether Postgres is still there.
+const SILENCE: Duration = Duration::from_secs(30);
+/// And waits so long for its answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The channel on which all calls come.
 const CHANNEL: &str = "jobctl";
@@ -79,7 +85,13 @@ async fn listen_once(pool: &PgPool, bells: &Bells) -> anyhow::Result<()> {
     bells.ready.send_replace(());
     bells.end.send_replace(());
     loop {
-        let Some(message) = listener.try_recv().await? else { anyhow::bail!("Postgres closed it") };
+        let Ok(heard) = timeout(SILENCE, listener.try_recv()).await else {
+            // Nothing was said, or the network has forgotten this connection.
+            let asked = timeout(ANSWER, sqlx::query!("select 1 as one").fetch_one(&mut listener)).await;
+            asked.context("Postgres does not answer")??;
+            continue;
+        };
+        let Some(message) = heard? else { anyhow::bail!("Postgres closed it") };
         let bell = if message.payload() == Call::End.word() { &bells.end } else { &bells.ready };
         bell.send_replace(());
     }

@@ -90,6 +90,17 @@ impl<'a> Block<'a> {
         self.whole(key, value, range)
     }
 
+    /// The number of `key`; `fits` says what it must be.
+    pub(super) fn number(&self, key: &str, must_be: &str, fits: impl Fn(f64) -> bool) -> Option<f64> {
+        let value = self.get(key)?;
+        if let DeValue::Array(_) = value.get_ref() {
+            let help = format!("`{key}` of {} is no axis: write a block for each value", self.title);
+            self.wrong_type(key, value, "a number", Some(help));
+            return None;
+        }
+        self.number_axis(key, must_be, fits)?.values.first().map(|it| it.value)
+    }
+
     /// One of `choices`, by its word.
     pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<T> {
         let text = self.text(key)?;
@@ -289,7 +300,7 @@ fn unquoted(value: &Spanned<DeValue>) -> Option<String> {
 }
 
 /// What a bare word in a string's place probably means.
-fn quoted(value: &Spanned<DeValue>) -> Option<String> {
+pub(super) fn quoted(value: &Spanned<DeValue>) -> Option<String> {
     match value.get_ref() {
         it @ (DeValue::Integer(_) | DeValue::Float(_)) => Some(format!("put it in quotes: \"{}\"", shown(it))),
         DeValue::Array(_) => Some("it takes one, not several: write a block for each".to_owned()),

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::resources::Wants;
 use super::{Axis, Expand};
 use crate::job::task::making::{FileFormat, Latent, Partition, Precision};
 
@@ -36,6 +37,8 @@ pub struct Generate {
     pub format: Axis<FileFormat>,
     /// How several axes are combined.
     pub expand: Expand,
+    /// What its jobs ask of a slot.
+    pub wants: Wants,
     /// Where the values stand in the file that can only be judged when the packages are known.
     pub places: Places,
 }
@@ -172,6 +175,8 @@ pub struct Reconstruct {
     pub dtype: Axis<Precision>,
     /// How several axes are combined.
     pub expand: Expand,
+    /// What its jobs ask of a slot.
+    pub wants: Wants,
     /// Where values stand in the file.
     pub places: Places,
 }

@@ -2,22 +2,42 @@
 
 mod axes;
 mod damage;
+mod limits;
 mod making;
 mod names;
+mod rehearse;
+mod resources;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
 use self::names::Names;
 use super::block::{Block, Placed, listed, meant};
 use super::fault::{Collector, Faults};
+use super::resources::Wants;
 use super::{Damage, Evaluation, Images, Of, OnFailure, Sweep};
 use crate::metrics::{self, Metric, Needs};
 
-const TOP: &[&str] = &["name", "on_failure", "priority", "images", "damage", "generate", "reconstruct", "evaluate"];
+/// The keys at the top: those before any block first, [`N_TOP`] of them.
+const TOP: &[&str] = &[
+    "name",
+    "on_failure",
+    "priority",
+    "max_running",
+    "resources",
+    "limits",
+    "images",
+    "damage",
+    "generate",
+    "reconstruct",
+    "rehearse",
+    "evaluate",
+];
+const N_TOP: usize = 4;
 const IMAGES: &[&str] = &["name", "path", "captions", "model", "crop"];
-const EVALUATE: &[&str] = &["metrics", "reference", "max_pixels"];
+const EVALUATE: &[&str] = &["metrics", "reference", "max_pixels", "resources"];
 
 /// Blocks that sweeps are going to have: no misspellings.
 const LATER: &[&str] = &["finetune", "judge", "caption", "labels", "report", "schedule"];
@@ -44,29 +64,36 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let choices = [OnFailure::Continue, OnFailure::Stop].map(|it| (it.word(), it));
     let on_failure = block.choice("on_failure", &choices).unwrap_or_default();
     let priority = block.integer("priority", i16::MIN.into()..=i16::MAX.into()).map_or(0, |it| it as i16);
+    let max_running = block.integer("max_running", 1..=i32::MAX.into()).map(|it| it as u32);
+    let around = resources::wants(&block, "[resources]", &Wants::default());
+
+    let limits = limits::limits(&block);
 
     let image_blocks = blocks(&block, "images", "[[images]]");
     let damage_blocks = blocks(&block, "damage", "[[damage]]");
     let drafts: Vec<damage::Draft> = damage_blocks.iter().map(damage::read).collect();
     let generate_blocks = blocks(&block, "generate", "[[generate]]");
     let reconstruct_blocks = blocks(&block, "reconstruct", "[[reconstruct]]");
-    let names = Names::new(&image_blocks, &drafts, &[&generate_blocks, &reconstruct_blocks], faults);
+    let rehearse_blocks = blocks(&block, "rehearse", "[[rehearse]]");
+    let names = Names::new(&image_blocks, &drafts, &[&generate_blocks, &reconstruct_blocks, &rehearse_blocks], faults);
     let images: Vec<Images> = image_blocks.iter().map(images).collect();
     let of = names.resolve(&drafts, faults);
     let damage: Vec<Damage> = drafts.into_iter().zip(of).map(|(draft, of)| draft.finish(of)).collect();
 
-    let generate: Vec<_> = generate_blocks.iter().map(making::generate).collect();
-    let reconstruct: Vec<_> = reconstruct_blocks.iter().map(|it| making::reconstruct(it, &names)).collect();
+    let generate: Vec<_> = generate_blocks.iter().map(|it| making::generate(it, &around)).collect();
+    let reconstruct: Vec<_> = reconstruct_blocks.iter().map(|it| making::reconstruct(it, &names, &around)).collect();
+
+    let rehearse: Vec<_> = rehearse_blocks.iter().map(|it| rehearse::rehearse(it, &around)).collect();
 
     let is_absent = |key: &str| block.get(key).is_none() && !block.has_misspelt(key);
-    if is_absent("images") && is_absent("generate") {
+    if rehearse.is_empty() && is_absent("images") && is_absent("generate") {
         let help = "add `[[images]]` with a `name` and the `path` of a folder, or `[[generate]]`".to_owned();
         faults.at(&(end..end), "the sweep is empty: it has neither [[images]] nor [[generate]]", help);
     }
     let evaluate = match block.get("evaluate").map(|it| (it.get_ref(), it.span())) {
         Some((DeValue::Table(table), span)) => {
             let block = Block { title: "[evaluate]", table, span, faults };
-            evaluation(&block, &names, !(damage.is_empty() && reconstruct.is_empty()))
+            evaluation(&block, &names, &around, !(damage.is_empty() && reconstruct.is_empty()))
         }
         Some((DeValue::Array(_), span)) => {
             faults.at(&span, "a sweep has one [evaluate], not a list of them", "write `[evaluate]`".to_owned());
@@ -77,15 +104,22 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
             None
         }
         None if block.has_misspelt("evaluate") => None,
+        // Rehearsals make nothing to evaluate.
+        None if !rehearse.is_empty() && images.is_empty() && generate.is_empty() => None,
         None => {
             let help = "add `[evaluate]` with `metrics = [\"NAME\"]`".to_owned();
             faults.at(&(end..end), "the sweep is empty: it has no [evaluate]", help);
             None
         }
     };
-    let evaluate = evaluate.unwrap_or(Evaluation { metrics: Vec::new(), reference: None, max_pixels: None });
+    let evaluate = evaluate.unwrap_or(Evaluation {
+        metrics: Vec::new(),
+        reference: None,
+        max_pixels: None,
+        needs: Arc::default(),
+    });
     let name = name.unwrap_or_default().value;
-    Sweep { name, on_failure, priority, images, damage, generate, reconstruct, evaluate }
+    Sweep { name, on_failure, priority, max_running, limits, images, damage, generate, reconstruct, rehearse, evaluate }
 }
 
 /// The name becomes a part of ids, which stand in file names and command lines.
@@ -133,7 +167,7 @@ fn images(block: &Block) -> Images {
     }
 }
 
-fn evaluation(block: &Block, names: &Names, has_originals: bool) -> Option<Evaluation> {
+fn evaluation(block: &Block, names: &Names, around: &Wants, has_originals: bool) -> Option<Evaluation> {
     check_keys(block, EVALUATE);
     let reference = block.text("reference").and_then(|it| names.images(&it, "a reference is", block.faults));
     let max_pixels = block.integer("max_pixels", 1..=i64::MAX.into()).map(|it| it as u64);
@@ -174,7 +208,8 @@ fn evaluation(block: &Block, names: &Names, has_originals: bool) -> Option<Evalu
             }
         }
     }
-    Some(Evaluation { metrics: rows.into_values().collect(), reference, max_pixels })
+    let needs = resources::wants(block, "[evaluate.resources]", &around.labels_only()).needs(false);
+    Some(Evaluation { metrics: rows.into_values().collect(), reference, max_pixels, needs: Arc::new(needs) })
 }
 
 fn all_metrics() -> String {
@@ -200,12 +235,14 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
         return;
     }
     let homes = [
-        ("the top of the file, before the first block", &TOP[..3]),
+        ("the top of the file, before the first block", &TOP[..N_TOP]),
+        ("[resources]", resources::RESOURCES),
         ("[[images]]", IMAGES),
         ("[[damage]]", damage::KEYS),
         ("[[generate]]", making::GENERATE),
         ("[[reconstruct]]", making::RECONSTRUCT),
         ("[evaluate]", EVALUATE),
+        ("[[rehearse]]", rehearse::KEYS),
     ];
     let home = homes.iter().find(|it| it.1.contains(&key)).map(|it| format!("`{key}` belongs to {}", it.0));
     let help = home.or_else(|| meant(key, keys.iter().copied()));

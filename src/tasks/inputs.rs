@@ -23,6 +23,28 @@ pub struct Inputs {
     pub parts: Vec<PartFolder>,
     /// The folder for what the task makes.
     pub scratch: OsString,
+    /// Which attempt this is, from 1; one that was given back uncharged counts again.
+    #[serde(default)]
+    pub attempt: u32,
+    /// The attempt's number among all attempts of all jobs.
+    #[serde(default)]
+    pub lease: i64,
+    /// What earlier attempts have saved, the newest first.
+    #[serde(default)]
+    pub saved: Vec<Saved>,
+}
+
+/// A checkpoint that an earlier attempt has saved.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Saved {
+    /// The file; it is the store's, and not to be changed.
+    pub path: OsString,
+    /// The hash of its bytes.
+    pub content: Hash,
+    /// How many steps were done.
+    pub step: u64,
+    /// What the task wanted to know.
+    pub meta: serde_json::Value,
 }
 
 /// Where a file was seen.
@@ -75,6 +97,24 @@ impl Inputs {
             }
         }
         Err(last.unwrap_or_else(|| TaskError::Retry(anyhow!("no file with the content {of} is known"))))
+    }
+
+    /// The newest checkpoint whose file is there and whole. What is passed over is said on standard error.
+    pub fn resume(&self) -> Option<&Saved> {
+        self.saved.iter().find(|it| {
+            let path = Path::new(&it.path);
+            let hashed = fs::File::open(path).and_then(|file| {
+                let mut hasher = blake3::Hasher::new();
+                hasher.update_reader(file)?;
+                Ok(Hash(*hasher.finalize().as_bytes()))
+            });
+            match hashed {
+                Ok(hash) if hash == it.content => return true,
+                Ok(_) => eprintln!("the checkpoint of step {} is damaged: {}", it.step, path.display()),
+                Err(error) => eprintln!("cannot read the checkpoint of step {}: {}: {error}", it.step, path.display()),
+            }
+            false
+        })
     }
 
     /// Writes what the task made to a file of its own and returns its path.

@@ -159,7 +159,7 @@ fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Package, TaskError> 
 pub(super) fn classed(error: anyhow::Error) -> TaskError {
     let text = format!("{error:#}").to_lowercase();
     if text.contains("out of memory") || text.contains("out_of_memory") {
-        TaskError::Retry(error)
+        TaskError::Memory(error)
     } else {
         TaskError::Fatal(error)
     }

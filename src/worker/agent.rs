@@ -1,6 +1,6 @@
 //! The agent: registers, beats, rescues, claims for its slots, and drains when it is told to stop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,17 +9,21 @@ use rand::RngExt;
 use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::child::Child;
 use super::devices::SlotDevice;
+use super::gpus::Gpus;
 use super::machine;
 use super::scratch::Scratch;
-use super::turn::{self, Bench, Order};
+use super::strays::Strays;
+use super::turn::{self, Bench};
+use super::wish::{Stop, Wish};
+use super::within::within;
 use crate::config::Times;
 use crate::job::Lease;
-use crate::queue::claim::{self, Introduction, beat, claim, register};
+use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, claim, note_memory, register};
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -33,6 +37,8 @@ pub struct Options {
     pub times: Times,
     /// When it stops by itself.
     pub until: Until,
+    /// What it is called by: jobs may ask for labels.
+    pub labels: Vec<String>,
 }
 
 /// When a worker stops by itself.
@@ -46,22 +52,14 @@ pub enum Until {
     SweepEnds(i32),
 }
 
-/// How far the worker is in stopping.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Stop {
-    No,
-    /// Finish what runs, take nothing new.
-    Drain,
-    /// Give back what runs.
-    Now,
-}
-
 struct Agent {
     bench: Arc<Bench>,
     options: Options,
+    gpus: Vec<Gpu>,
+    watch: Arc<Gpus>,
     /// Changes when the worker was given up and registers again.
     id: Mutex<Uuid>,
-    running: Mutex<HashMap<Lease, watch::Sender<Order>>>,
+    running: Mutex<HashMap<Lease, watch::Sender<Wish>>>,
     bells: Bells,
     stop: watch::Sender<Stop>,
 }
@@ -71,12 +69,16 @@ struct Agent {
 /// # Errors
 /// Postgres is out of reach at the start.
 pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
-    let id = introduce(&pool, &options.slots).await?;
+    let watch = Arc::new(tokio::task::spawn_blocking(Gpus::open).await?);
+    let gpus = SlotDevice::describe(&options.slots, &watch);
+    let id = introduce(&pool, &options, &gpus).await?;
     let scratch = Scratch::new(&artifacts.scratch());
-    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace });
+    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace, patience: options.times.stale });
     let agent = Arc::new(Agent {
         bench,
         options,
+        gpus,
+        watch,
         id: Mutex::new(id),
         running: Mutex::default(),
         bells: Bells::default(),
@@ -88,7 +90,7 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
             SlotDevice::Cpu => format!("cpu:{slot_idx}"),
             SlotDevice::Cuda(_) => device.name(),
         };
-        slots.spawn(serve(agent.clone(), name, *device));
+        slots.spawn(serve(agent.clone(), name, device.clone()));
     }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
@@ -111,11 +113,12 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
     timeout(Duration::from_secs(5), settle::retire(&agent.bench.pool, id)).await.context("Postgres does not answer")?
 }
 
-async fn introduce(pool: &PgPool, slots: &[SlotDevice]) -> anyhow::Result<Uuid> {
+async fn introduce(pool: &PgPool, options: &Options, gpus: &[Gpu]) -> anyhow::Result<Uuid> {
     let id = Uuid::now_v7();
-    let (n_slots, has_cuda) = (slots.len(), slots.iter().any(|it| *it != SlotDevice::Cpu));
+    let (n_slots, labels) = (options.slots.len(), options.labels.as_slice());
     let (host, program, machine) = (machine::host(), machine::program(), machine::describe());
-    register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots, has_cuda }).await?;
+    register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots, labels, gpus })
+        .await?;
     tracing::info!(worker = %id, host, n_slots, "the worker is ready");
     Ok(id)
 }
@@ -124,6 +127,7 @@ async fn introduce(pool: &PgPool, slots: &[SlotDevice]) -> anyhow::Result<Uuid> 
 async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
     let n_threads = (machine::n_cores() / agent.options.slots.len()).max(1);
     let device_name = device.name();
+    let offer = device.offer(&agent.gpus, &agent.options.labels);
     let mut stop = agent.stop.subscribe();
     let mut bell = agent.bells.ready.subscribe();
     let mut child = None;
@@ -145,7 +149,7 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
         };
         bell.mark_unchanged();
         let worker = *lock(&agent.id);
-        let claimed = claim_any(&agent.bench.pool, worker, &slot, device, loaded).await;
+        let claimed = within(agent.options.times.stale, claim(&agent.bench.pool, worker, &slot, &offer, loaded)).await;
         child = match claimed {
             Ok(Some(job)) => {
                 loaded = job.affinity.or(loaded);
@@ -167,24 +171,8 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
         };
     }
     if let Some(child) = child {
-        child.end(Duration::from_secs(1)).await;
+        child.end().await;
     }
-}
-
-/// Takes the best job of the first of the device's lanes that has any.
-async fn claim_any(
-    pool: &PgPool,
-    worker: Uuid,
-    slot: &str,
-    device: SlotDevice,
-    loaded: Option<i64>,
-) -> anyhow::Result<Option<claim::Claimed>> {
-    for lane in device.lanes() {
-        if let Some(job) = claim(pool, worker, slot, *lane, loaded).await? {
-            return Ok(Some(job));
-        }
-    }
-    Ok(None)
 }
 
 /// Waits for a wake-up, the end of about `limit`, or the order to stop.
@@ -199,26 +187,23 @@ async fn idle(bell: &mut watch::Receiver<()>, stop: &mut watch::Receiver<Stop>, 
 }
 
 impl Agent {
-    /// Notes that an attempt runs, and returns where its orders come from.
-    fn begin(&self, job: &claim::Claimed) -> watch::Receiver<Order> {
-        let first = if *self.stop.borrow() == Stop::Now { Order::Release } else { Order::Run };
-        let (sender, orders) = watch::channel(first);
-        lock(&self.running).insert(job.lease, sender);
-        orders
+    /// Notes that an attempt runs, and returns where it hears what is wanted of it.
+    fn begin(&self, job: &claim::Claimed) -> watch::Receiver<Wish> {
+        let mut running = lock(&self.running);
+        // Under the lock: whoever stops the worker meanwhile finds the attempt.
+        let (sender, wishes) = watch::channel(Wish { stop: *self.stop.borrow(), ..Wish::default() });
+        running.insert(job.lease, sender);
+        wishes
     }
 
-    /// Gives an order to every attempt that `which` picks, unless it has one.
-    fn order(&self, order: Order, which: impl Fn(Lease) -> bool) {
-        for (lease, orders) in lock(&self.running).iter() {
-            if which(*lease) {
-                orders.send_if_modified(|it| {
-                    let changes = *it == Order::Run || order == Order::Abandon;
-                    if changes {
-                        *it = order;
-                    }
-                    changes
-                });
-            }
+    /// Wants something more of every attempt that `which` picks.
+    fn want(&self, which: impl Fn(Lease) -> bool, add: impl Fn(&mut Wish)) {
+        for (_, wishes) in lock(&self.running).iter().filter(|it| which(*it.0)) {
+            wishes.send_if_modified(|it| {
+                let before = *it;
+                add(it);
+                *it != before
+            });
         }
     }
 
@@ -228,10 +213,22 @@ impl Agent {
             *it = stop.max(*it);
             changes
         });
-        if stop == Stop::Now {
-            self.order(Order::Release, |_| true);
-        }
+        self.want(|_| true, |it| it.stop = it.stop.max(stop));
     }
+}
+
+/// Notes how full the GPUs' memory is: whoever fills it, no job of ours has to.
+async fn watch_memory(agent: &Arc<Agent>, worker: Uuid) -> anyhow::Result<()> {
+    if agent.gpus.is_empty() {
+        return Ok(());
+    }
+    let (watch, slots) = (agent.watch.clone(), agent.options.slots.clone());
+    let used = tokio::task::spawn_blocking(move || {
+        let of = |ordinal: &usize| Some((format!("cuda:{ordinal}"), watch.used_mib(*ordinal)?));
+        slots.iter().flat_map(SlotDevice::gpus).filter_map(of).collect::<Vec<_>>()
+    })
+    .await?;
+    note_memory(&agent.bench.pool, worker, &used).await
 }
 
 /// Says that the worker lives, hears of cancelled and lost jobs, and rescues those of dead workers.
@@ -239,6 +236,7 @@ async fn heartbeat(agent: Arc<Agent>) {
     let times = agent.options.times;
     let pool = &agent.bench.pool;
     let mut bell = agent.bells.end.subscribe();
+    let mut strays = Strays::default();
     loop {
         bell.mark_unchanged();
         let id = *lock(&agent.id);
@@ -246,19 +244,25 @@ async fn heartbeat(agent: Arc<Agent>) {
         let known: Vec<Lease> = lock(&agent.running).keys().copied().collect();
         match timeout(times.stale, beat(pool, id)).await {
             Ok(Ok(Some(pulse))) => {
-                agent.order(Order::Cancel, |lease| pulse.cancelled.contains(&lease));
-                agent.order(Order::Abandon, |lease| known.contains(&lease) && !pulse.held.contains(&lease));
+                agent.want(|lease| pulse.cancelled.contains(&lease), |it| it.cancel = true);
+                agent.want(|lease| known.contains(&lease) && !pulse.holds(lease), |it| it.abandon = true);
+                give_back_strays(&agent, &mut strays, &pulse).await;
             }
             Ok(Ok(None)) => {
                 tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
-                agent.order(Order::Abandon, |lease| known.contains(&lease));
-                match introduce(pool, &agent.options.slots).await {
+                agent.want(|lease| known.contains(&lease), |it| it.abandon = true);
+                match within(times.stale, introduce(pool, &agent.options, &agent.gpus)).await {
                     Ok(id) => *lock(&agent.id) = id,
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }
             }
             Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot beat; trying again"),
             Err(_) => tracing::warn!("Postgres does not answer a beat; trying again"),
+        }
+        match timeout(times.stale, watch_memory(&agent, id)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error = format!("{error:#}"), "cannot note the GPUs' memory"),
+            Err(_) => tracing::warn!("the GPUs' memory cannot be read"),
         }
         match timeout(times.stale, rescue(pool, times.stale, times.grace)).await {
             Ok(Ok(0)) => {}
@@ -274,23 +278,41 @@ async fn heartbeat(agent: Arc<Agent>) {
     }
 }
 
-/// The first signal drains, for at most the grace time; the second stops now.
+/// SIGTERM and SIGINT drain, for at most the grace time, and the second of them stops now. SIGUSR1 gives back what runs
+/// at once, but for the time that saving takes: a machine is wanted back.
 async fn obey_signals(agent: Arc<Agent>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let grace = agent.options.times.grace;
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    tracing::info!("stopping: finishing what runs; a second signal gives it back at once");
-    agent.set_stop(Stop::Drain);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = sleep(grace) => {}
+    let mut preempt = signal(SignalKind::user_defined1())?;
+    // When the drain is over, while there is one.
+    let mut drained_at = None;
+    loop {
+        let drained = async {
+            match drained_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let next = match *agent.stop.borrow() {
+            Stop::No => Stop::Drain,
+            _ => Stop::Now,
+        };
+        let stop = tokio::select! {
+            _ = terminate.recv() => next,
+            _ = interrupt.recv() => next,
+            _ = preempt.recv() => Stop::GiveBack,
+            () = drained => Stop::GiveBack,
+        };
+        drained_at = (stop == Stop::Drain).then(|| Instant::now() + agent.options.times.grace);
+        match stop {
+            Stop::No | Stop::Drain => {
+                tracing::info!("stopping: finishing what runs; a second signal gives it back at once")
+            }
+            Stop::GiveBack => tracing::info!("stopping now: giving back what runs"),
+            Stop::Now => tracing::info!("stopping at once: what runs is given back as it is"),
+        }
+        agent.set_stop(stop);
     }
-    tracing::info!("stopping now: giving back what runs");
-    agent.set_stop(Stop::Now);
-    // The slots' keepers see it; this stays alive until they have ended.
-    std::future::pending().await
 }
 
 /// Drains the worker when what it works for has ended.
@@ -311,6 +333,24 @@ async fn watch_for_end(agent: Arc<Agent>) {
             Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot see whether anything is left"),
         }
         sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Gives back jobs that Postgres has given this worker without the answer ever coming here: nobody would run them.
+async fn give_back_strays(agent: &Agent, strays: &mut Strays, pulse: &Pulse) {
+    let running: HashSet<Lease> = lock(&agent.running).keys().copied().collect();
+    // No claim waits for its answer for longer than that.
+    let patience = agent.options.times.stale + agent.options.times.beat;
+    for (job, lease) in strays.among(&pulse.held, &running, Instant::now(), patience) {
+        let given_back = within(agent.options.times.stale, async {
+            let mut tx = agent.bench.pool.begin().await?;
+            settle::release(&mut tx, job, lease).await?;
+            Ok(tx.commit().await?)
+        });
+        match given_back.await {
+            Ok(()) => tracing::warn!(job = job.0, lease = lease.0, "a claim's answer was lost; the job is given back"),
+            Err(error) => tracing::warn!(job = job.0, error = format!("{error:#}"), "cannot give a job back yet"),
+        }
     }
 }
 

@@ -4,34 +4,49 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
-use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessGroup};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{ChildStdin, ChildStdout, Command};
+use rustix::process::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, Command};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
+use super::death::{Death, n_kernel_kills};
+use super::family;
 use super::pipe::{END_OF_LOG, Reply, Request};
+
+/// The longest line that a slot may reply, in bytes.
+const LONGEST_REPLY: usize = 64 << 20;
+/// The longest line of a log, in bytes; of a longer one the beginning is kept.
+const LONGEST_LINE: usize = 8 << 10;
 
 /// What a slot says.
 #[derive(Debug)]
 pub enum Said {
     /// It printed a line.
     Line(String),
-    /// It has done so many of so many steps.
-    Progress(usize, usize),
-    /// It answered the request; the rest of its log follows.
+    /// It replied. After one that ends the work the rest of its log follows.
     Reply(Reply),
 }
 
 /// A slot's process.
 pub struct Child {
-    process: Box<dyn ChildWrapper>,
+    process: tokio::process::Child,
+    pid: Pid,
+    /// What tells its family from others'.
+    mark: String,
     requests: ChildStdin,
-    replies: Lines<BufReader<ChildStdout>>,
-    printed: mpsc::Receiver<String>,
+    replies: mpsc::Receiver<Line>,
+    printed: mpsc::Receiver<Line>,
     /// Whether the mark that ends the current task's log has come.
     log_ended: bool,
+    n_kernel_kills: Option<u64>,
+    /// What it printed last, before anybody heard.
+    last_words: Vec<String>,
 }
+
+/// A line, and whether it was longer than it may be.
+type Line = (Vec<u8>, bool);
 
 impl Child {
     /// Starts a slot on `device` that may use so many threads. It does not inherit the database's address.
@@ -41,73 +56,108 @@ impl Child {
     pub fn start(device: &str, n_threads: usize) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("find this program's own file")?;
         let mut command = Command::new(program);
+        command.args(["slot", "--device", device, "--threads", &n_threads.to_string()]).env_remove("DATABASE_URL");
+        Self::spawn(command)
+    }
+
+    /// Starts `command` as a slot.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    pub fn spawn(mut command: Command) -> anyhow::Result<Self> {
+        let mark = Uuid::now_v7().to_string();
         command
-            .args(["slot", "--device", device, "--threads", &n_threads.to_string()])
-            .env_remove("DATABASE_URL")
+            .env(family::MARK, &mark)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // A process group of its own: a Ctrl-C in the terminal is the agent's to interpret.
+            .process_group(0)
             .kill_on_drop(true);
-        // A process group of its own: a Ctrl-C in the terminal is the agent's to interpret.
-        let mut process = CommandWrap::from(command).wrap(ProcessGroup::leader()).spawn().context("start a slot")?;
-        let requests = process.stdin().take().context("a slot has a standard input")?;
-        let replies = process.stdout().take().context("a slot has a standard output")?;
-        let stderr = process.stderr().take().context("a slot has a standard error")?;
-        let (sender, printed) = mpsc::channel(1000);
-        tokio::spawn(async move {
-            let mut lines = BufReader::new(stderr).split(b'\n');
-            while let Ok(Some(line)) = lines.next_segment().await {
-                let line = String::from_utf8_lossy(&line).replace('\0', "\u{fffd}");
-                if sender.send(line).await.is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Self { process, requests, replies: BufReader::new(replies).lines(), printed, log_ended: false })
+        let mut process = command.spawn().context("start a slot")?;
+        let pid = process.id().and_then(|it| Pid::from_raw(i32::try_from(it).ok()?)).context("a slot has a number")?;
+        let requests = process.stdin.take().context("a slot has a standard input")?;
+        let replies = lines(process.stdout.take().context("a slot has a standard output")?, LONGEST_REPLY);
+        let printed = lines(process.stderr.take().context("a slot has a standard error")?, LONGEST_LINE);
+        Ok(Self {
+            process,
+            pid,
+            mark,
+            requests,
+            replies,
+            printed,
+            log_ended: false,
+            n_kernel_kills: None,
+            last_words: Vec::new(),
+        })
     }
 
-    /// Hands it a task.
+    /// Hands it work, or an answer.
     ///
     /// # Errors
     /// It is dead.
-    pub async fn send(&mut self, request: &Request) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(request)?;
+    pub async fn send(&mut self, request: &Request) -> Result<(), Death> {
+        if matches!(request, Request::Do(_)) {
+            self.log_ended = false;
+            self.n_kernel_kills = n_kernel_kills();
+        }
+        let mut line = serde_json::to_vec(request).expect("plain data has a JSON form");
         line.push(b'\n');
         if self.requests.write_all(&line).await.is_ok() && self.requests.flush().await.is_ok() {
             return Ok(());
         }
-        Err(self.cause_of_death().await)
+        Err(self.cause_of_death(&[]).await)
     }
 
-    async fn cause_of_death(&mut self) -> anyhow::Error {
-        match self.process.wait().await {
-            Ok(status) => anyhow::anyhow!("its slot died: {status}"),
-            Err(error) => anyhow::Error::new(error).context("its slot died"),
+    /// Waits until it says something. Safe to drop and call again. `latest` are the lines that it printed before.
+    ///
+    /// # Errors
+    /// It died, and how; or says what nobody understands.
+    pub async fn hear(&mut self, latest: impl Fn() -> Vec<String>) -> Result<Said, Death> {
+        loop {
+            let line = tokio::select! {
+                biased;
+                line = self.replies.recv() => line,
+                Some(line) = self.printed.recv(), if !self.log_ended => {
+                    self.log_ended = is_end(&line);
+                    if self.log_ended {
+                        continue;
+                    }
+                    return Ok(Said::Line(text(line)));
+                }
+                // A process that it has left behind may hold the pipes open.
+                _ = self.process.wait() => timeout(Duration::from_millis(100), self.replies.recv()).await.ok().flatten(),
+            };
+            return match line {
+                Some((line, false)) => serde_json::from_slice(&line).map(Said::Reply).map_err(|error| {
+                    let said = String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned();
+                    Death::pipe(format!("its slot replied `{said}`, which is no reply: {error}"))
+                }),
+                Some((_, true)) => {
+                    Err(Death::pipe(format!("its slot replied more than {LONGEST_REPLY} bytes at once")))
+                }
+                None => Err(self.cause_of_death(&latest()).await),
+            };
         }
     }
 
-    /// Waits until it says something. Safe to drop and call again.
-    ///
-    /// # Errors
-    /// It died, and how.
-    pub async fn hear(&mut self) -> anyhow::Result<Said> {
-        loop {
-            tokio::select! {
-                biased;
-                reply = self.replies.next_line() => break match reply {
-                    Ok(Some(line)) => Ok(match serde_json::from_str(&line).context("understand the slot's reply")? {
-                        Reply::Progress { done, of } => Said::Progress(done, of),
-                        reply => Said::Reply(reply),
-                    }),
-                    Ok(None) | Err(_) => Err(self.cause_of_death().await),
-                },
-                Some(line) = self.printed.recv() => {
-                    self.log_ended = line == END_OF_LOG;
-                    if !self.log_ended {
-                        break Ok(Said::Line(line));
-                    }
+    /// Why it says nothing more.
+    async fn cause_of_death(&mut self, latest: &[String]) -> Death {
+        let Ok(status) = timeout(Duration::from_secs(1), self.process.wait()).await else {
+            return Death::pipe("its slot lives but has closed its pipe");
+        };
+        // The counters are behind by a moment now and then.
+        sleep(Duration::from_millis(20)).await;
+        let kernel_killed = self.n_kernel_kills.zip(n_kernel_kills()).is_some_and(|(before, after)| after > before);
+        match status {
+            Ok(status) => {
+                while let Ok(line) = self.printed.try_recv() {
+                    self.last_words.push(text(line));
                 }
+                let words: Vec<String> = latest.iter().chain(&self.last_words).cloned().collect();
+                Death::of(status, kernel_killed, &words)
             }
+            Err(error) => Death::pipe(format!("its slot is gone: {error}")),
         }
     }
 
@@ -117,31 +167,74 @@ impl Child {
         while !self.log_ended
             && let Ok(Some(line)) = timeout(Duration::from_secs(1), self.printed.recv()).await
         {
-            self.log_ended = line == END_OF_LOG;
+            self.log_ended = is_end(&line);
             if !self.log_ended {
-                lines.push(line);
+                lines.push(text(line));
             }
         }
-        self.log_ended = false;
         lines
     }
 
-    /// What it has printed and nobody has heard yet; of a dying process, what comes in the next moments.
-    pub async fn last_words(&mut self) -> Vec<String> {
-        let mut lines = Vec::new();
-        while let Ok(Some(line)) = timeout(Duration::from_millis(50), self.printed.recv()).await {
-            lines.push(line);
-        }
-        lines
-    }
-
-    /// Ends it: SIGTERM, and after `grace` SIGKILL, to its whole process group.
-    pub async fn end(mut self, grace: Duration) {
+    /// Ends it and all that it has started, at once. Returns what it has printed and nobody has heard yet.
+    pub async fn end(mut self) -> Vec<String> {
         drop(self.requests);
-        let _ = self.process.signal(rustix::process::Signal::TERM.as_raw());
-        if timeout(grace, self.process.wait()).await.is_err() {
-            let _ = self.process.start_kill();
-            let _ = self.process.wait().await;
+        let (pid, mark) = (self.pid, self.mark);
+        if let Err(error) = tokio::task::spawn_blocking(move || family::end(pid, &mark)).await {
+            tracing::warn!(error = %error, "cannot look for what a slot has started");
         }
+        let _ = self.process.start_kill();
+        let _ = self.process.wait().await;
+        let mut lines = self.last_words;
+        while let Ok(Some(line)) = timeout(Duration::from_millis(50), self.printed.recv()).await {
+            // One that nobody could kill may print without end.
+            if lines.len() >= 10_000 {
+                break;
+            }
+            if !is_end(&line) {
+                lines.push(text(line));
+            }
+        }
+        lines
     }
+}
+
+fn is_end(line: &Line) -> bool {
+    line.0 == END_OF_LOG.as_bytes()
+}
+
+/// A line of a log as text that Postgres takes.
+fn text((line, is_cut): Line) -> String {
+    let text = String::from_utf8_lossy(&line).replace('\0', "\u{fffd}");
+    if is_cut { format!("{text} [jobctl: the line is longer]") } else { text }
+}
+
+/// The lines of a pipe, each cut after `longest` bytes, so that a line without end fills no memory.
+fn lines(mut pipe: impl AsyncRead + Unpin + Send + 'static, longest: usize) -> mpsc::Receiver<Line> {
+    let (sender, receiver) = mpsc::channel(1000);
+    tokio::spawn(async move {
+        let mut chunk = vec![0; 64 << 10];
+        let (mut line, mut is_cut) = (Vec::new(), false);
+        loop {
+            let n = match pipe.read(&mut chunk).await {
+                Ok(n) if n > 0 => n,
+                _ => break,
+            };
+            let mut parts = chunk[..n].split(|it| *it == b'\n').peekable();
+            while let Some(part) = parts.next() {
+                let room = longest - line.len();
+                is_cut |= part.len() > room;
+                line.extend_from_slice(&part[..part.len().min(room)]);
+                // The last part goes on in the next chunk.
+                if parts.peek().is_some()
+                    && sender.send((std::mem::take(&mut line), std::mem::take(&mut is_cut))).await.is_err()
+                {
+                    return;
+                }
+            }
+        }
+        if !line.is_empty() || is_cut {
+            let _ = sender.send((line, is_cut)).await;
+        }
+    });
+    receiver
 }

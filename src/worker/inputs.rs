@@ -1,13 +1,15 @@
 //! What the agent looks up for a task before a slot gets it.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 
 use super::turn::Bench;
 use crate::job::Hash;
 use crate::job::task::{Origin, Picture, Task};
-use crate::store::{files, made, read};
+use crate::store::{checkpoint, files, made, read};
 use crate::tasks::Inputs;
-use crate::tasks::inputs::{FileAt, PartFolder};
+use crate::tasks::inputs::{FileAt, PartFolder, Saved};
 
 /// Looks up what the task needs. What is not known is left out: the slot says what it misses.
 ///
@@ -27,7 +29,14 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Inputs>
             let pair: Vec<&Picture> = [&task.picture].into_iter().chain(&task.reference).collect();
             pictures(bench, &pair, &mut inputs).await?;
         }
+        Task::Rehearse(_) => {}
         Task::Pool(task) => inputs.scores = read::pool_inputs(&bench.pool, &task.pictures, &task.metrics).await?,
+    }
+    if task.saves() {
+        for it in checkpoint::saved(&bench.pool, &task.key()).await? {
+            let path = absolute(bench, &it.artifact)?.into_os_string();
+            inputs.saved.push(Saved { path, content: it.artifact, step: it.step, meta: it.meta });
+        }
     }
     if let Some(hash) = task.model() {
         let places = made::part_at(&bench.pool, &hash).await?.into_iter();
@@ -47,12 +56,8 @@ async fn pictures(bench: &Bench, pictures: &[&Picture], inputs: &mut Inputs) -> 
     let (files, made) = (of(Origin::File), of(Origin::Job));
     if !files.is_empty() {
         let places = files::paths_of(&bench.pool, &files).await?.into_iter();
-        let file = |(hash, path): (Hash, std::path::PathBuf)| FileAt {
-            of: hash,
-            content: hash,
-            path: path.into_os_string(),
-            job: None,
-        };
+        let file =
+            |(hash, path): (Hash, PathBuf)| FileAt { of: hash, content: hash, path: path.into_os_string(), job: None };
         inputs.files.extend(places.map(file));
     }
     artifacts(bench, &made, inputs).await
@@ -63,8 +68,7 @@ async fn artifacts(bench: &Bench, keys: &[Hash], inputs: &mut Inputs) -> anyhow:
         return Ok(());
     }
     for output in made::outputs(&bench.pool, keys).await? {
-        let path = bench.artifacts.path(&output.artifact);
-        let path = std::path::absolute(&path).with_context(|| format!("find {}", path.display()))?;
+        let path = absolute(bench, &output.artifact)?;
         inputs.files.push(FileAt {
             of: output.key,
             content: output.artifact,
@@ -73,4 +77,10 @@ async fn artifacts(bench: &Bench, keys: &[Hash], inputs: &mut Inputs) -> anyhow:
         });
     }
     Ok(())
+}
+
+/// Where an artifact is, for a process that may be in another folder.
+fn absolute(bench: &Bench, artifact: &Hash) -> anyhow::Result<PathBuf> {
+    let path = bench.artifacts.path(artifact);
+    std::path::absolute(&path).with_context(|| format!("find {}", path.display()))
 }

@@ -11,7 +11,8 @@ use crate::job::{Hash, JobId};
 use crate::queue::Tx;
 use crate::store::artifact::Artifacts;
 use crate::store::made::{self, Artifact};
-use crate::store::record;
+use crate::store::rehearsal::record_rehearsal;
+use crate::store::{checkpoint, record};
 use crate::tasks::Output;
 
 /// What an output has put into the store.
@@ -36,7 +37,11 @@ pub(super) fn store(artifacts: &Artifacts, task: &Task, output: &Output) -> anyh
             let (hash, n_bytes) = artifacts.take(Path::new(file))?;
             Stored::File(Artifact { hash, n_bytes, media: media(task) })
         }
-        Output::Pooled { .. } => Stored::Nothing,
+        Output::Rehearsed { file: Some(file), .. } => {
+            let (hash, n_bytes) = artifacts.take(Path::new(file))?;
+            Stored::File(Artifact { hash, n_bytes, media: media(task) })
+        }
+        Output::Rehearsed { file: None, .. } | Output::Pooled { .. } => Stored::Nothing,
     })
 }
 
@@ -44,6 +49,7 @@ fn media(task: &Task) -> &'static str {
     match task {
         Task::Decode(it) => it.format.media(),
         Task::Reconstruct(_) => "image/png",
+        Task::Rehearse(_) => "application/octet-stream",
         _ => "application/vnd.safetensors",
     }
 }
@@ -59,11 +65,21 @@ pub(super) async fn record(
     output: &Output,
     stored: Option<&Stored>,
 ) -> anyhow::Result<()> {
+    if task.saves() {
+        checkpoint::drop_all(tx, &task.key()).await?;
+    }
     match (task, output, stored) {
         (Task::Evaluate(task), Output::Evaluated { made, scores, .. }, Some(Stored::Preview(hash, n_bytes))) => {
             record::record_image(tx, job, task, made, Some((*hash, *n_bytes)), scores).await
         }
         (Task::Pool(task), Output::Pooled { scores }, _) => record::record_set(tx, job, task, scores).await,
+        (Task::Rehearse(_), Output::Rehearsed { scores, .. }, stored) => {
+            let artifact = match stored {
+                Some(Stored::File(artifact)) => Some(artifact),
+                _ => None,
+            };
+            record_rehearsal(tx, job, &task.key(), artifact, scores).await
+        }
         (_, Output::Made { size, n_cut, .. }, Some(Stored::File(artifact))) => {
             let key = task.key();
             made::record_artifact(tx, job, &key, artifact, *n_cut).await?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::machine;
 
@@ -27,6 +27,16 @@ impl Scratch {
             }
         }
         Self { folder: root.join(format!("{host}-{}", std::process::id())) }
+    }
+
+    /// Whether a file that a slot names is in one of these folders.
+    ///
+    /// # Errors
+    /// It is not there, or elsewhere.
+    pub(super) fn holds(&self, file: &Path) -> anyhow::Result<()> {
+        let real = |it: &Path| it.canonicalize().with_context(|| format!("find {}", it.display()));
+        ensure!(real(file)?.starts_with(real(&self.folder)?), "{} is not in the scratch folder", file.display());
+        Ok(())
     }
 
     /// A new folder, empty, which is removed when it is dropped.

@@ -1,5 +1,6 @@
 //! One job's turn in a slot: from the claim to the settled result.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,37 +10,30 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::child::{Child, Said};
+use super::death::Death;
 use super::inputs::gather;
-use super::pipe::{Reply, Request};
+use super::log::Log;
+use super::notes::Notes;
+use super::pipe::{Fault, Reply, Request, Work};
 use super::results::{self, Stored};
 use super::scratch::Scratch;
+use super::wish::{Ending, Stop, Wish};
+use super::within::within;
+use crate::job::outcome::Cause;
 use crate::job::{JobId, Lease};
-use crate::queue::claim::{self, Claimed, append_log};
+use crate::queue::claim::{self, Claimed};
 use crate::queue::{LeaseLost, Tx, settle};
 use crate::store::artifact::Artifacts;
-
-/// What the agent wants of a running attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Order {
-    /// Go on.
-    Run,
-    /// Somebody cancelled the job: end it.
-    Cancel,
-    /// The lease is lost: end it, write nothing.
-    Abandon,
-    /// The worker stops: give the job back.
-    Release,
-}
 
 /// How an attempt ended, before anything is written.
 enum End {
     Replied(Reply),
     /// Its process died or could not be reached.
-    Died(anyhow::Error),
+    Died(Death),
     /// It took longer than its kind may.
     TooLong(Duration),
     /// It was ended by order.
-    Ordered(Order),
+    Ordered,
 }
 
 /// What turns share.
@@ -48,6 +42,8 @@ pub(super) struct Bench {
     pub(super) artifacts: Artifacts,
     pub(super) scratch: Scratch,
     pub(super) grace: Duration,
+    /// How long Postgres may take for an answer.
+    pub(super) patience: Duration,
 }
 
 /// Runs a claimed job in `child` and settles it. Returns the child if it lives and may take another job.
@@ -55,118 +51,158 @@ pub(super) async fn take(
     bench: &Arc<Bench>,
     mut child: Child,
     job: &Claimed,
-    mut orders: watch::Receiver<Order>,
+    mut wishes: watch::Receiver<Wish>,
 ) -> Option<Child> {
-    let mut inputs = match patiently(|| gather(bench, &job.task), &mut orders).await {
-        Ok(inputs) => inputs,
-        Err(order) => {
-            settle_end(bench, job, End::Ordered(order), &mut orders).await;
-            return Some(child);
-        }
+    let mut notes = Notes::new(bench, job);
+    let Some(mut inputs) = patiently(|| within(bench.patience, gather(bench, &job.task)), &mut wishes).await else {
+        settle_end(bench, job, End::Ordered, &mut notes, &mut wishes).await;
+        return Some(child);
     };
+    let needs_scratch = job.task.makes_file() || job.task.saves();
     // Lives until the result is settled.
-    let scratch = match job.task.model().map(|_| bench.scratch.turn()).transpose() {
+    let scratch = match needs_scratch.then(|| bench.scratch.turn()).transpose() {
         Ok(scratch) => scratch,
         Err(error) => {
-            let end = End::Replied(Reply::Failed { retry: true, error: format!("{error:#}") });
-            settle_end(bench, job, end, &mut orders).await;
+            let end = End::Replied(Reply::Failed { fault: Fault::Machine, error: format!("{error:#}") });
+            settle_end(bench, job, end, &mut notes, &mut wishes).await;
             return Some(child);
         }
     };
     inputs.scratch = scratch.as_ref().map(|it| it.path().as_os_str().to_owned()).unwrap_or_default();
-    let request = Request { task: job.task.clone(), inputs };
-    let mut printed = Printed { lease: job.lease, seq: 0, lines: Vec::new() };
-    let end = match child.send(&request).await {
-        Ok(()) => wait(bench, &mut child, job, &mut orders, &mut printed).await,
-        Err(error) => End::Died(error),
+    inputs.attempt = job.number;
+    inputs.lease = job.lease.0;
+    let mut log = Log::new(job.lease);
+    let work = Work { task: job.task.clone(), inputs };
+    let end = match child.send(&Request::Do(Box::new(work))).await {
+        Ok(()) => wait(bench, &mut child, job, &mut wishes, &mut log, &mut notes).await,
+        Err(death) => End::Died(death),
     };
-    let survivor = if matches!(end, End::Replied(_)) {
-        printed.lines.extend(child.rest_of_log().await);
-        Some(child)
-    } else {
-        printed.lines.extend(child.last_words().await);
-        child.end(bench.grace).await;
-        None
+    let survives = match &end {
+        // A process that ran out of memory may hold on to what filled it.
+        End::Replied(Reply::Failed { fault, .. }) => *fault != Fault::Memory,
+        End::Replied(_) => true,
+        _ => false,
     };
-    printed.flush(&bench.pool).await;
-    settle_end(bench, job, end, &mut orders).await;
+    let (rest, survivor) = if survives { (child.rest_of_log().await, Some(child)) } else { (child.end().await, None) };
+    rest.into_iter().for_each(|it| log.push(it));
+    log.end();
+    log.flush(bench).await;
+    settle_end(bench, job, end, &mut notes, &mut wishes).await;
     survivor
 }
 
+/// Listens to the slot until the attempt is over, and sees to what it wants noted.
 async fn wait(
     bench: &Bench,
     child: &mut Child,
     job: &Claimed,
-    orders: &mut watch::Receiver<Order>,
-    printed: &mut Printed,
+    wishes: &mut watch::Receiver<Wish>,
+    log: &mut Log,
+    notes: &mut Notes,
 ) -> End {
-    let deadline = sleep_until(Instant::now() + job.limit);
-    tokio::pin!(deadline);
+    let deadline = Instant::now() + job.limit;
+    // Until when it may save, once it was told to.
+    let mut saving: Option<Instant> = None;
     let mut flush = tokio::time::interval(Duration::from_secs(1));
     let mut progress = None;
+    // The attempt may have been told to end before it began.
+    wishes.mark_changed();
     loop {
+        let until = saving.unwrap_or(deadline);
         tokio::select! {
-            said = child.hear() => match said {
-                Ok(Said::Line(line)) => printed.lines.push(line),
-                Ok(Said::Progress(done, of)) => progress = Some((done, of)),
+            said = child.hear(|| log.latest()) => match said {
+                Ok(Said::Line(line)) => log.push(line),
+                Ok(Said::Reply(Reply::Progress { done, of })) => progress = Some((done, of)),
+                Ok(Said::Reply(Reply::Points(points))) => notes.points(points),
+                Ok(Said::Reply(Reply::Begin { after })) => notes.begin(after),
+                Ok(Said::Reply(Reply::Keep(keep))) => notes.keep(keep),
+                // A save that went wrong is no fault of a task that was told to end.
+                Ok(Said::Reply(Reply::Failed { .. } | Reply::Stopped)) if saving.is_some() => break End::Ordered,
                 Ok(Said::Reply(reply)) => break End::Replied(reply),
-                Err(error) => break End::Died(error),
+                Err(_) if saving.is_some() => break End::Ordered,
+                Err(death) => break End::Died(death),
             },
-            _ = flush.tick() => {
-                printed.flush(&bench.pool).await;
-                if let Some((done, of)) = progress.take() {
-                    note_progress(&bench.pool, job, done, of).await;
+            noted = notes.noted() => {
+                let error = match noted {
+                    Ok(()) => None,
+                    Err(error) if error.is::<LeaseLost>() => break End::Ordered,
+                    Err(error) => Some(format!("{error:#}")),
+                };
+                if let Err(death) = child.send(&Request::Noted { error }).await {
+                    break End::Died(death);
                 }
             }
-            () = &mut deadline => break End::TooLong(job.limit),
-            order = next_order(orders) => break End::Ordered(order),
+            _ = flush.tick() => {
+                log.flush(bench).await;
+                notes.flush().await;
+                if let Some((done, of)) = progress.take() {
+                    note_progress(bench, job, done, of).await;
+                }
+            }
+            () = sleep_until(until) => break if saving.is_some() { End::Ordered } else { End::TooLong(job.limit) },
+            wish = next_wish(wishes) => match wish.ending(job.task.saves()) {
+                Ending::None => {}
+                Ending::Kill => break End::Ordered,
+                Ending::Save if saving.is_some() => {}
+                Ending::Save => {
+                    saving = Some(Instant::now() + bench.grace);
+                    if child.send(&Request::Stop).await.is_err() {
+                        break End::Ordered;
+                    }
+                }
+            },
         }
     }
 }
 
 /// Progress is worth less than a result: it must not hold the job up.
-async fn note_progress(pool: &PgPool, job: &Claimed, done: usize, of: usize) {
+async fn note_progress(bench: &Bench, job: &Claimed, done: usize, of: usize) {
     let said = serde_json::json!({ "done": done, "of": of });
-    if let Err(error) = claim::progress(pool, job.id, job.lease, &said).await {
+    let noted = within(bench.patience, claim::progress(&bench.pool, job.id, job.lease, &said));
+    if let Err(error) = noted.await {
         tracing::warn!(error = format!("{error:#}"), "cannot note the progress yet");
     }
 }
 
-/// Waits until the agent wants anything else than to go on.
-async fn next_order(orders: &mut watch::Receiver<Order>) -> Order {
-    match orders.wait_for(|it| *it != Order::Run).await {
-        Ok(order) => *order,
-        // The agent is gone.
-        Err(_) => Order::Abandon,
+/// Waits until the agent wants something else.
+async fn next_wish(wishes: &mut watch::Receiver<Wish>) -> Wish {
+    if wishes.changed().await.is_err() {
+        // The agent is gone, and this with it.
+        pending::<()>().await;
     }
+    *wishes.borrow_and_update()
 }
 
-/// Repeats `action` while Postgres is out of reach, until it works or the agent orders an end.
+/// Repeats `action` while Postgres is out of reach, until it works or the agent wants an end: none then.
 async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     action: impl Fn() -> F,
-    orders: &mut watch::Receiver<Order>,
-) -> Result<T, Order> {
+    wishes: &mut watch::Receiver<Wish>,
+) -> Option<T> {
     let mut pause = Duration::from_millis(200);
     loop {
         match action().await {
-            Ok(value) => return Ok(value),
+            Ok(value) => return Some(value),
             Err(error) => tracing::warn!(error = format!("{error:#}"), "Postgres does not answer; trying again"),
         }
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
-            order = next_order(orders) => return Err(order),
+            _ = wishes.wait_for(|it| *it != Wish::default()) => return None,
         }
     }
 }
 
 /// Writes how the attempt ended, however long Postgres is away, unless the lease is lost meanwhile.
-async fn settle_end(bench: &Bench, job: &Claimed, end: End, orders: &mut watch::Receiver<Order>) {
+async fn settle_end(bench: &Bench, job: &Claimed, end: End, notes: &mut Notes, wishes: &mut watch::Receiver<Wish>) {
     let mut pause = Duration::from_millis(200);
     let begun = Instant::now();
     // A file is put into the store once, however often Postgres must be asked.
     let mut stored = None;
     loop {
-        let error = match settle_once(bench, job, &end, &mut stored).await {
+        let wish = *wishes.borrow();
+        if wish.abandon {
+            return;
+        }
+        let error = match settle_once(bench, job, &end, &mut stored, notes).await {
             Ok(()) => return,
             Err(error) => error,
         };
@@ -175,8 +211,7 @@ async fn settle_end(bench: &Bench, job: &Claimed, end: End, orders: &mut watch::
             return;
         }
         // A worker that must stop cannot wait for ever: what it could not settle is rescued by others.
-        let order = *orders.borrow();
-        if order == Order::Abandon || (order == Order::Release && begun.elapsed() > bench.grace) {
+        if wish.stop >= Stop::GiveBack && begun.elapsed() > bench.grace {
             return;
         }
         tracing::warn!(job = job.id.0, error = format!("{error:#}"), "cannot settle the job; trying again");
@@ -185,59 +220,52 @@ async fn settle_end(bench: &Bench, job: &Claimed, end: End, orders: &mut watch::
     }
 }
 
-async fn settle_once(bench: &Bench, job: &Claimed, end: &End, stored: &mut Option<Stored>) -> anyhow::Result<()> {
+async fn settle_once(
+    bench: &Bench,
+    job: &Claimed,
+    end: &End,
+    stored: &mut Option<Stored>,
+    notes: &mut Notes,
+) -> anyhow::Result<()> {
+    notes.settle().await?;
     if let (End::Replied(Reply::Done(output)), None) = (end, &stored) {
         *stored = Some(results::store(&bench.artifacts, &job.task, output)?);
     }
+    within(bench.patience, write_end(bench, job, end, stored.as_ref())).await
+}
+
+async fn write_end(bench: &Bench, job: &Claimed, end: &End, stored: Option<&Stored>) -> anyhow::Result<()> {
     let mut tx = bench.pool.begin().await.context("begin a transaction")?;
     let (id, lease) = (job.id, job.lease);
     match end {
         End::Replied(Reply::Done(output)) => {
             settle::finish(&mut tx, id, lease).await?;
-            results::record(&mut tx, id, &job.task, output, stored.as_ref()).await?;
+            results::record(&mut tx, id, &job.task, output, stored).await?;
         }
-        End::Replied(Reply::Failed { retry: false, error }) => {
-            tracing::warn!(job = id.0, error, "the job failed");
-            settle::fail(&mut tx, id, lease, error).await?;
-        }
-        End::Replied(Reply::Progress { .. }) => anyhow::bail!("progress is no end"),
-        End::Replied(Reply::Failed { retry: true, error }) => retry(&mut tx, id, lease, error).await?,
-        End::Died(error) => retry(&mut tx, id, lease, &format!("{error:#}")).await?,
+        End::Replied(Reply::Failed { fault, error }) => match fault {
+            Fault::Task => {
+                tracing::warn!(job = id.0, error, "the job failed");
+                settle::fail(&mut tx, id, lease, error).await?;
+            }
+            Fault::Machine => retry(&mut tx, id, lease, Cause::Machine, error).await?,
+            Fault::Memory => retry(&mut tx, id, lease, Cause::Memory, error).await?,
+        },
+        End::Died(death) => retry(&mut tx, id, lease, death.cause, &death.error).await?,
         End::TooLong(limit) => {
-            retry(&mut tx, id, lease, &format!("it took longer than {} s", limit.as_secs())).await?;
+            let error = format!("it took longer than {} s", limit.as_secs());
+            retry(&mut tx, id, lease, Cause::Deadline, &error).await?;
         }
-        End::Ordered(Order::Cancel) => settle::finish_cancelled(&mut tx, id, lease).await?,
-        End::Ordered(Order::Release) => settle::release(&mut tx, id, lease).await?,
-        End::Ordered(Order::Abandon | Order::Run) => return Ok(()),
+        // Somebody else may have told the slot to save and end: a batch system, say.
+        End::Ordered | End::Replied(Reply::Stopped) => settle::release(&mut tx, id, lease).await?,
+        End::Replied(Reply::Progress { .. } | Reply::Points(_) | Reply::Begin { .. } | Reply::Keep(_)) => {
+            anyhow::bail!("that is no end")
+        }
     }
     tx.commit().await.context("commit the result")
 }
 
-async fn retry(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> anyhow::Result<()> {
-    let again = settle::retry_later(tx, job, lease, error).await?;
-    tracing::warn!(job = job.0, error, again, "an attempt failed");
+async fn retry(tx: &mut Tx<'_>, job: JobId, lease: Lease, cause: Cause, error: &str) -> anyhow::Result<()> {
+    let again = settle::retry_later(tx, job, lease, cause, error).await?;
+    tracing::warn!(job = job.0, error, cause = cause.word(), again, "an attempt failed");
     Ok(())
-}
-
-/// What an attempt has printed and is not stored yet.
-struct Printed {
-    lease: Lease,
-    seq: i32,
-    lines: Vec<String>,
-}
-
-impl Printed {
-    async fn flush(&mut self, pool: &PgPool) {
-        if self.lines.is_empty() {
-            return;
-        }
-        match append_log(pool, self.lease, self.seq, &self.lines).await {
-            Ok(()) => {
-                self.seq += i32::try_from(self.lines.len()).unwrap_or(i32::MAX);
-                self.lines.clear();
-            }
-            // A log is worth less than a result: it must not hold the job up.
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot store the log yet"),
-        }
-    }
 }

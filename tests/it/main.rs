@@ -1,6 +1,7 @@
 //! One test binary: everything links once.
 #![cfg(test)]
 
+mod chaos;
 mod cli;
 mod dataset;
 mod gpu;

@@ -4,5 +4,6 @@ mod claims;
 mod control;
 mod edges;
 mod fencing;
+mod histories;
 mod sharing;
 mod tries;

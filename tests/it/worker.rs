@@ -1,9 +1,12 @@
 //! Workers as real processes: what they finish, and what survives when they, their slots or Postgres die.
 
+mod child;
 mod death;
 mod disk;
+mod faults;
 mod input;
 mod orders;
+mod rehearse;
 mod together;
 
 use std::path::PathBuf;

@@ -4,10 +4,12 @@ use toml::de::DeValue;
 
 use super::super::block::{Block, Placed};
 use super::super::making::{Generate, Places, Prompts, Reconstruct, latent_word};
+use super::super::resources::Wants;
 use super::super::{Axis, Expand};
 use super::axes::{check, drawn, places, plain};
 use super::check_keys;
 use super::names::Names;
+use super::resources::wants;
 use crate::job::task::making::{FileFormat, Latent, Partition, Precision};
 
 /// The keys of `[[generate]]`.
@@ -26,10 +28,12 @@ pub(super) const GENERATE: &[&str] = &[
     "partition",
     "format",
     "expand",
+    "resources",
 ];
 
 /// The keys of `[[reconstruct]]`.
-pub(super) const RECONSTRUCT: &[&str] = &["name", "of", "model", "latent", "seed", "partition", "dtype", "expand"];
+pub(super) const RECONSTRUCT: &[&str] =
+    &["name", "of", "model", "latent", "seed", "partition", "dtype", "expand", "resources"];
 
 const DTYPES: &[(&str, Precision)] = &[("bf16", Precision::Bf16), ("f32", Precision::F32)];
 const PARTITIONS: &[(&str, Partition)] =
@@ -38,7 +42,7 @@ const FORMATS: &[(&str, FileFormat)] = &[("png", FileFormat::Png), ("jpeg95", Fi
 const EXPAND: &[(&str, Expand)] = &[("grid", Expand::Grid), ("zip", Expand::Zip)];
 
 /// The block, with anything in the place of what is wrong; its faults know that.
-pub(super) fn generate(block: &Block) -> Generate {
+pub(super) fn generate(block: &Block, around: &Wants) -> Generate {
     check_keys(block, GENERATE);
     let absent = || block.span.clone();
     let (prompts, subject) = prompts(block);
@@ -97,11 +101,12 @@ pub(super) fn generate(block: &Block) -> Generate {
         partition: plain(partition, |it| it),
         format: plain(format, |it| it),
         expand,
+        wants: wants(block, "[generate.resources]", around),
     }
 }
 
 /// The block, with anything in the place of what is wrong; its faults know that.
-pub(super) fn reconstruct(block: &Block, names: &Names) -> Reconstruct {
+pub(super) fn reconstruct(block: &Block, names: &Names, around: &Wants) -> Reconstruct {
     check_keys(block, RECONSTRUCT);
     let of = block.required_text("of", "\"NAME\"");
     let subject = of.as_ref().map_or_else(|| block.span.clone(), |it| it.span.clone());
@@ -154,6 +159,7 @@ pub(super) fn reconstruct(block: &Block, names: &Names) -> Reconstruct {
         partition: plain(partition, |it| it),
         dtype: plain(dtype, |it| it),
         expand,
+        wants: wants(block, "[reconstruct.resources]", around),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use jobctl::job::Hash;
+use jobctl::job::needs::Offer;
 use jobctl::queue::claim::claim;
-use jobctl::queue::submit::LANE_CPU;
 
 use crate::support::database::Database;
 use crate::support::graph::{How, graph};
@@ -19,7 +19,7 @@ async fn eight_claimers_get_each_job_once() {
         let (worker, pool) = (db.worker().await, db.pool.clone());
         claimers.spawn(async move {
             let mut claimed = Vec::new();
-            while let Some(job) = claim(&pool, worker, "cpu:0", LANE_CPU, None).await.unwrap() {
+            while let Some(job) = claim(&pool, worker, "cpu:0", &Offer::default(), None).await.unwrap() {
                 claimed.push((job.id, job.lease));
             }
             claimed
@@ -54,7 +54,7 @@ async fn what_is_loaded_is_preferred_but_never_over_a_higher_priority() {
     let worker = db.worker().await;
     db.submit(&graph("plain", &["a", "b", "c"], &[])).await;
     let loaded = Some(Hash::of(b"c").first_8_bytes());
-    let take = async || claim(&db.pool, worker, "cpu:0", LANE_CPU, loaded).await.unwrap().unwrap().id;
+    let take = async || claim(&db.pool, worker, "cpu:0", &Offer::default(), loaded).await.unwrap().unwrap().id;
     let mut urgent = graph("urgent", &["d"], &[]);
     urgent.priority = 1;
     db.submit(&urgent).await;
@@ -71,8 +71,10 @@ async fn what_is_loaded_is_preferred_among_low_priorities_too() {
     let mut plan = graph("low", &["a", "b", "c"], &[]);
     plan.priority = -3;
     db.submit(&plan).await;
-    let claimed =
-        claim(&db.pool, worker, "cpu:0", LANE_CPU, Some(Hash::of(b"b").first_8_bytes())).await.unwrap().unwrap();
+    let claimed = claim(&db.pool, worker, "cpu:0", &Offer::default(), Some(Hash::of(b"b").first_8_bytes()))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(claimed.id, db.job("b").await);
 }
 

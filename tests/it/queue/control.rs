@@ -40,9 +40,9 @@ async fn a_running_job_is_asked_to_end_and_ends_as_cancelled() {
     let job = db.claim(worker).await.unwrap();
     assert_eq!(cancel(&db, sweep).await, Cancelled { ended: 1, asked: 1 });
     let pulse = beat(&db.pool, worker).await.unwrap().unwrap();
-    assert_eq!((pulse.held, pulse.cancelled), (vec![job.lease], vec![job.lease]));
+    assert_eq!((pulse.held, pulse.cancelled), (vec![(job.id, job.lease)], vec![job.lease]));
     let mut tx = db.begin().await;
-    settle::finish_cancelled(&mut tx, job.id, job.lease).await.unwrap();
+    settle::release(&mut tx, job.id, job.lease).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(db.states().await, [("cancelled".to_owned(), 2)].into());
     db.check_laws().await;
@@ -75,7 +75,7 @@ async fn enqueueing_again_takes_the_order_to_end_back() {
     assert_eq!(cancel(&db, sweep).await, Cancelled { ended: 0, asked: 1 });
     db.submit(&plan).await;
     let pulse = beat(&db.pool, worker).await.unwrap().unwrap();
-    assert_eq!((pulse.held, pulse.cancelled), (vec![job.lease], vec![]));
+    assert_eq!((pulse.held, pulse.cancelled), (vec![(job.id, job.lease)], vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +88,7 @@ async fn a_worker_that_was_told_to_end_a_job_that_is_wanted_again_gives_it_back(
     // The worker has heard of it, and before it settles another sweep comes.
     db.submit(&graph("second", &["a", "b"], &[])).await;
     let mut tx = db.begin().await;
-    settle::finish_cancelled(&mut tx, job.id, job.lease).await.unwrap();
+    settle::release(&mut tx, job.id, job.lease).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(db.state("a").await, "ready");
     db.check_laws().await;

@@ -164,5 +164,5 @@ async fn a_sweep_that_stops_tells_what_runs_to_end() {
     let (a, b) = (db.claim(worker).await.unwrap(), db.claim(worker).await.unwrap());
     db.settle(&a, How::Fail).await.unwrap();
     let pulse = jobctl::queue::claim::beat(&db.pool, worker).await.unwrap().unwrap();
-    assert_eq!((pulse.held, pulse.cancelled), (vec![b.lease], vec![b.lease]));
+    assert_eq!((pulse.held, pulse.cancelled), (vec![(b.id, b.lease)], vec![b.lease]));
 }

@@ -19,7 +19,7 @@ async fn write_everything(db: &Database, job: &Claimed) {
         assert!(error.is::<LeaseLost>(), "{how:?}: {error:#}");
     }
     let mut tx = db.begin().await;
-    assert!(settle::finish_cancelled(&mut tx, job.id, job.lease).await.unwrap_err().is::<LeaseLost>());
+    assert!(settle::release(&mut tx, job.id, job.lease).await.unwrap_err().is::<LeaseLost>());
     // Even what wrongly commits has written nothing.
     tx.commit().await.unwrap();
     progress(&db.pool, job.id, job.lease, &serde_json::json!({ "done": 1 })).await.unwrap();

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use jobctl::job::needs::Offer;
+use jobctl::job::outcome::Cause;
 use jobctl::job::task::{Evaluate, MetricId, Picture, Task};
 use jobctl::job::{Hash, JobId};
 use jobctl::plan::{Cell, Edge, EdgeKind, Job, Plan, Source};
 use jobctl::queue::claim::{Claimed, Introduction, claim, register};
-use jobctl::queue::submit::{self, LANE_CPU, Submitted};
+use jobctl::queue::submit::{self, Submitted};
 use jobctl::queue::{Tx, settle};
 use jobctl::store::record::record_plan;
 use jobctl::sweep::OnFailure;
@@ -33,6 +35,7 @@ pub fn graph(name: &str, labels: &[&str], edges: &[(usize, usize, EdgeKind)]) ->
         reference: None,
         affinity: Some(Hash::of(label.as_bytes())),
         megapixels: 1.0,
+        needs: Default::default(),
     };
     let cell = |(idx, label): (usize, &&str)| Cell {
         source: 0,
@@ -46,6 +49,8 @@ pub fn graph(name: &str, labels: &[&str], edges: &[(usize, usize, EdgeKind)]) ->
         name: name.to_owned(),
         on_failure: OnFailure::Continue,
         priority: 0,
+        max_running: None,
+        limits: BTreeMap::new(),
         sources: vec![Source { name: "photos".to_owned(), model: None, rung: None, making: None, set: None }],
         cells: labels.iter().enumerate().map(cell).collect(),
         jobs: labels.iter().map(job).collect(),
@@ -80,7 +85,7 @@ impl Database {
         let key = plan.key();
         let submitted = match submit::find(&mut tx, &key).await.unwrap() {
             Some(row) => {
-                submit::resubmit(&mut tx, row).await.unwrap();
+                submit::resubmit(&mut tx, row, plan).await.unwrap();
                 None
             }
             None => {
@@ -97,14 +102,14 @@ impl Database {
     pub async fn worker(&self) -> Uuid {
         let id = Uuid::now_v7();
         let worker =
-            Introduction { id, host: "host", program: "test", machine: "machine", n_slots: 1, has_cuda: false };
+            Introduction { id, host: "host", program: "test", machine: "machine", n_slots: 1, labels: &[], gpus: &[] };
         register(&self.pool, &worker).await.unwrap();
         id
     }
 
     /// Claims the best job.
     pub async fn claim(&self, worker: Uuid) -> Option<Claimed> {
-        claim(&self.pool, worker, "cpu:0", LANE_CPU, None).await.unwrap()
+        claim(&self.pool, worker, "cpu:0", &Offer::default(), None).await.unwrap()
     }
 
     /// Makes waiting for a next try a thing of the past.
@@ -118,7 +123,7 @@ impl Database {
         match how {
             How::Finish => settle::finish(&mut tx, job.id, job.lease).await?,
             How::Fail => settle::fail(&mut tx, job.id, job.lease, "no picture").await?,
-            How::Retry => settle::retry_later(&mut tx, job.id, job.lease, "disk").await.map(drop)?,
+            How::Retry => settle::retry_later(&mut tx, job.id, job.lease, Cause::Machine, "disk").await.map(drop)?,
             How::Release => settle::release(&mut tx, job.id, job.lease).await?,
         }
         tx.commit().await?;

@@ -125,6 +125,11 @@ impl Running {
         }
     }
 
+    /// What it has printed on standard error, once it has ended.
+    pub fn said(&mut self) -> String {
+        self.err.take().map(|it| it.join().unwrap()).unwrap_or_default()
+    }
+
     /// Waits for its end, which must have `status`. Returns what it printed on standard error.
     #[track_caller]
     pub fn ends_with(&mut self, status: i32, limit: Duration) -> String {

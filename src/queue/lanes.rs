@@ -1,0 +1,146 @@
+//! Lanes: what jobs ask of a slot, each set of needs once, and the gates before them. A lane's id leads the index of ready
+//! jobs, so that a claim never walks over jobs that its slot cannot take.
+
+use anyhow::Context;
+
+use super::Tx;
+use crate::job::JobId;
+use crate::job::needs::Needs;
+
+/// A job that any slot takes: no needs, no gates.
+pub const LANE_ANY: i16 = 0;
+
+/// The gates before a lane: 0 where there is none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Gates {
+    /// The limit of the sweep.
+    pub sweep: i32,
+    /// The limit of the kind.
+    pub kind: i32,
+}
+
+/// The lane of these needs behind these gates, made if there is none yet. Running workers know it as soon as it is
+/// committed: a claim asks for its slot's lanes anew each time.
+///
+/// # Errors
+/// Postgres is out of reach, or there are 2^15 lanes.
+pub async fn lane(tx: &mut Tx<'_>, needs: &Needs, gates: Gates) -> anyhow::Result<i16> {
+    let (n_gpus, memory) = (i16::try_from(needs.n_gpus)?, i32::try_from(needs.gpu_memory_gib)?);
+    // Looked for first: an insert that meets its like takes a number all the same.
+    for made in [false, true] {
+        let found = sqlx::query_scalar!(
+            "select id
+            from lane
+            where n_gpus = $1 and gpu_model = $2 and gpu_memory_gib = $3 and labels = $4 and sweep_gate = $5 and kind_gate = $6",
+            n_gpus,
+            needs.gpu_model,
+            memory,
+            &needs.labels,
+            gates.sweep,
+            gates.kind
+        )
+        .fetch_optional(&mut **tx)
+        .await
+        .context("look for the lane")?;
+        if let Some(id) = found {
+            return Ok(id);
+        }
+        anyhow::ensure!(!made, "the lane of `{needs}` cannot be found");
+        sqlx::query!(
+            "insert into lane (n_gpus, gpu_model, gpu_memory_gib, labels, sweep_gate, kind_gate, words)
+            values ($1, $2, $3, $4, $5, $6, $7)
+            on conflict on constraint equal_needs_are_one_lane do nothing",
+            n_gpus,
+            needs.gpu_model,
+            memory,
+            &needs.labels,
+            gates.sweep,
+            gates.kind,
+            needs.to_string()
+        )
+        .execute(&mut **tx)
+        .await
+        .context("make a lane")?;
+    }
+    unreachable!("the second round answers")
+}
+
+/// Moves a job that is not running to a lane that asks for more GPU memory than `more_than_gib`, so that it is tried next on a
+/// larger device. A job without a GPU stays where it is. False if nothing was changed.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn raise_memory(tx: &mut Tx<'_>, job: JobId, more_than_gib: u32) -> anyhow::Result<bool> {
+    let row = sqlx::query!(
+        "select n_gpus, gpu_model, gpu_memory_gib, labels, sweep_gate, kind_gate
+        from job join lane on lane.id = job.lane
+        where job.id = $1 and state <> 'running' and n_gpus > 0 and gpu_memory_gib <= $2
+        for update of job",
+        job.0,
+        i32::try_from(more_than_gib)?
+    )
+    .fetch_optional(&mut **tx)
+    .await
+    .context("look at the job's needs")?;
+    let Some(row) = row else { return Ok(false) };
+    let needs = Needs {
+        n_gpus: u16::try_from(row.n_gpus)?,
+        gpu_model: row.gpu_model,
+        gpu_memory_gib: more_than_gib.saturating_add(1),
+        labels: row.labels,
+    };
+    let lane = lane(tx, &needs, Gates { sweep: row.sweep_gate, kind: row.kind_gate }).await?;
+    sqlx::query!("update job set lane = $2 where id = $1", job.0, lane)
+        .execute(&mut **tx)
+        .await
+        .context("move the job to its lane")?;
+    Ok(true)
+}
+
+/// Puts unfinished jobs into the lanes that their needs and the limits in force ask for: behind the gate of their kind, if it
+/// has one, and behind that of a sweep if every sweep that wants them has one, the first's then.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub(super) async fn regate(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<()> {
+    sqlx::query!("select id from job where id = any($1) order by id for update", jobs)
+        .fetch_all(&mut **tx)
+        .await
+        .context("lock the jobs")?;
+    sqlx::query!(
+        "with target as (
+            select distinct lane.n_gpus, lane.gpu_model, lane.gpu_memory_gib, lane.labels, lane.words,
+                behind.sweep_gate, behind.kind_gate
+            from (select * from jobs_behind($1)) as behind join lane on lane.id = behind.lane
+        )
+        insert into lane (n_gpus, gpu_model, gpu_memory_gib, labels, words, sweep_gate, kind_gate)
+        select n_gpus, gpu_model, gpu_memory_gib, labels, words, sweep_gate, kind_gate
+        from target
+        where not exists (
+            select
+            from lane
+            where (lane.n_gpus, lane.gpu_model, lane.gpu_memory_gib, lane.labels, lane.sweep_gate, lane.kind_gate)
+                = (target.n_gpus, target.gpu_model, target.gpu_memory_gib, target.labels, target.sweep_gate, target.kind_gate)
+        )
+        on conflict on constraint equal_needs_are_one_lane do nothing",
+        jobs
+    )
+    .execute(&mut **tx)
+    .await
+    .context("make the lanes")?;
+    sqlx::query!(
+        "update job
+        set lane = target.id
+        from jobs_behind($1) as behind
+        join lane as source on source.id = behind.lane
+        join lane as target on target.n_gpus = source.n_gpus and target.gpu_model = source.gpu_model
+            and target.gpu_memory_gib = source.gpu_memory_gib and target.labels = source.labels
+            and target.sweep_gate = behind.sweep_gate and target.kind_gate = behind.kind_gate
+        where job.id = behind.id and job.lane <> target.id",
+        jobs
+    )
+    .execute(&mut **tx)
+    .await
+    .context("move the jobs to their lanes")?;
+    Ok(())
+}

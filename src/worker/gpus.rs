@@ -1,0 +1,64 @@
+//! What is known of this machine's GPUs: name and memory, from NVML, which is loaded when the program runs. Where there is no
+//! driver, nothing is known, and nothing fails.
+
+use nvml_wrapper::{Device, Nvml};
+
+/// The library as a driver installs it, without the link that only its development package brings.
+const LIBRARY: &str = "libnvidia-ml.so.1";
+
+/// The driver's view of the GPUs.
+pub struct Gpus {
+    nvml: Option<Nvml>,
+}
+
+impl Gpus {
+    /// Loads the library.
+    pub fn open() -> Self {
+        let nvml = Nvml::builder().lib_path(LIBRARY.as_ref()).init();
+        if let Err(error) = &nvml {
+            tracing::debug!(error = %error, "NVML is not here: GPU memory is not watched");
+        }
+        Self { nvml: nvml.ok() }
+    }
+
+    /// What the maker calls a GPU; empty where nobody knows. GPUs are numbered as CUDA does it.
+    pub fn model(&self, ordinal: usize) -> String {
+        self.device(ordinal).and_then(|it| it.name().ok()).unwrap_or_default()
+    }
+
+    /// A GPU's memory in GiB, rounded up to the size that it is sold as: 80 of an H100, whose driver says 79.6; 0 where nobody
+    /// knows.
+    pub fn memory_gib(&self, ordinal: usize) -> u32 {
+        let memory = self.device(ordinal).and_then(|it| it.memory_info().ok());
+        memory.map_or(0, |it| u32::try_from(it.total.div_ceil(1 << 30)).unwrap_or(u32::MAX))
+    }
+
+    /// How much of it is in use, in MiB, by whatever process.
+    pub fn used_mib(&self, ordinal: usize) -> Option<i32> {
+        let memory = self.device(ordinal)?.memory_info().ok()?;
+        i32::try_from(memory.used >> 20).ok()
+    }
+
+    /// CUDA may number GPUs otherwise than NVML does (`CUDA_VISIBLE_DEVICES`): the UUID tells which is which.
+    fn device(&self, ordinal: usize) -> Option<Device<'_>> {
+        let nvml = self.nvml.as_ref()?;
+        match uuid(ordinal) {
+            Some(uuid) => nvml.device_by_uuid(uuid).ok(),
+            None => nvml.device_by_index(u32::try_from(ordinal).ok()?).ok(),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn uuid(ordinal: usize) -> Option<String> {
+    use candle_core::cuda_backend::cudarc::driver::result;
+    result::init().ok()?;
+    let device = result::device::get(i32::try_from(ordinal).ok()?).ok()?;
+    let bytes = result::device::get_uuid(device).ok()?.bytes.map(|it| it as u8);
+    Some(format!("GPU-{}", uuid::Uuid::from_bytes(bytes).hyphenated()))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn uuid(_ordinal: usize) -> Option<String> {
+    None
+}

@@ -1,0 +1,187 @@
+//! What a running task wants noted: where it begins, its checkpoints, its curves.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tokio::time::sleep;
+
+use super::pipe::Keep;
+use super::turn::Bench;
+use super::within::within;
+use crate::job::{Hash, JobId, Lease};
+use crate::queue::LeaseLost;
+use crate::queue::claim::Claimed;
+use crate::store::checkpoint::{self, Saved};
+use crate::store::made::Artifact;
+use crate::tasks::supervisor::Point;
+
+/// The most points that wait for Postgres; of more the oldest are dropped.
+const MOST_POINTS: usize = 200_000;
+
+/// What a running task wants noted, and what of it is not written yet.
+pub(super) struct Notes {
+    to: Arc<To>,
+    points: Vec<Point>,
+    /// What the slot waits for.
+    noting: Option<Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>>,
+}
+
+/// Where it is noted.
+struct To {
+    bench: Arc<Bench>,
+    job: JobId,
+    lease: Lease,
+    key: Hash,
+}
+
+impl Notes {
+    /// Nothing yet.
+    pub(super) fn new(bench: &Arc<Bench>, job: &Claimed) -> Self {
+        let to = To { bench: bench.clone(), job: job.id, lease: job.lease, key: job.task.key() };
+        Self { to: Arc::new(to), points: Vec::new(), noting: None }
+    }
+
+    /// Takes points of curves.
+    pub(super) fn points(&mut self, points: Vec<Point>) {
+        self.points.extend(points);
+        if self.points.len() > MOST_POINTS {
+            let n_dropped = self.points.len() - MOST_POINTS / 2;
+            self.points.drain(..n_dropped);
+            tracing::warn!(job = self.to.job.0, n_dropped, "Postgres is away for long: points of curves are dropped");
+        }
+    }
+
+    /// Begins to note where the attempt begins.
+    pub(super) fn begin(&mut self, after: Option<u64>) {
+        let to = self.to.clone();
+        self.noting = Some(Box::pin(async move { to.patiently(|| to.begin(after)).await }));
+    }
+
+    /// Begins to keep a checkpoint. Its curves are written first: a later attempt goes on with both.
+    pub(super) fn keep(&mut self, keep: Keep) {
+        let to = self.to.clone();
+        let points = std::mem::take(&mut self.points);
+        self.noting = Some(Box::pin(async move {
+            to.patiently(|| to.write(&points)).await?;
+            let file = PathBuf::from(&keep.file);
+            let (hash, n_bytes) = to.patiently(|| to.store(&file)).await?;
+            let artifact = Artifact { hash, n_bytes, media: "application/octet-stream" };
+            let saved = Saved { step: keep.step, artifact: hash, meta: keep.meta };
+            to.patiently(|| to.keep(&saved, &artifact, keep.keep_last)).await
+        }));
+    }
+
+    /// Waits until what the slot waits for is noted; for ever if it waits for nothing. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// [`LeaseLost`], or it cannot be noted at all.
+    pub(super) async fn noted(&mut self) -> anyhow::Result<()> {
+        match &mut self.noting {
+            Some(noting) => {
+                let noted = noting.await;
+                self.noting = None;
+                noted
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Writes the curves so far. What cannot be written now stays here.
+    pub(super) async fn flush(&mut self) {
+        if let Err(error) = self.settle().await {
+            tracing::warn!(error = format!("{error:#}"), "cannot write the curves yet");
+        }
+    }
+
+    /// Writes the curves so far.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub(super) async fn settle(&mut self) -> anyhow::Result<()> {
+        self.to.write(&self.points).await.map_err(Trouble::into_error)?;
+        self.points.clear();
+        Ok(())
+    }
+}
+
+/// Why something could not be noted.
+enum Trouble {
+    /// It may be possible later.
+    Passes(anyhow::Error),
+    /// It will not.
+    Stays(anyhow::Error),
+}
+
+impl Trouble {
+    fn into_error(self) -> anyhow::Error {
+        let (Self::Passes(error) | Self::Stays(error)) = self;
+        error
+    }
+}
+
+impl To {
+    /// Repeats `action` until it works, cannot work, or the lease is lost.
+    async fn patiently<T, F: Future<Output = Result<T, Trouble>>>(&self, action: impl Fn() -> F) -> anyhow::Result<T> {
+        let mut pause = Duration::from_millis(200);
+        loop {
+            match action().await {
+                Ok(value) => return Ok(value),
+                Err(Trouble::Stays(error)) => return Err(error),
+                Err(Trouble::Passes(error)) if error.is::<LeaseLost>() => return Err(error),
+                Err(Trouble::Passes(error)) => {
+                    tracing::warn!(job = self.job.0, error = format!("{error:#}"), "cannot note it yet; trying again");
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn begin(&self, after: Option<u64>) -> Result<(), Trouble> {
+        let begun = checkpoint::begin_after(&self.bench.pool, self.job, self.lease, &self.key, after);
+        within(self.bench.patience, begun).await.map_err(Trouble::Passes)
+    }
+
+    async fn keep(&self, saved: &Saved, artifact: &Artifact, keep_last: u32) -> Result<(), Trouble> {
+        let (pool, key) = (&self.bench.pool, &self.key);
+        let kept = checkpoint::keep(pool, self.job, self.lease, key, saved, artifact, keep_last);
+        within(self.bench.patience, kept).await.map_err(Trouble::Passes)
+    }
+
+    async fn write(&self, points: &[Point]) -> Result<(), Trouble> {
+        if points.is_empty() {
+            return Ok(());
+        }
+        let point = |it: &Point| checkpoint::Point {
+            name: it.name.clone(),
+            step: i64::try_from(it.step).unwrap_or(i64::MAX),
+            value: it.value,
+        };
+        let points: Vec<_> = points.iter().map(point).collect();
+        let added = checkpoint::add_points(&self.bench.pool, self.job, self.lease, &self.key, &points);
+        within(self.bench.patience, added).await.map_err(Trouble::Passes)
+    }
+
+    /// Puts the file of a scratch folder into the store.
+    async fn store(&self, file: &Path) -> Result<(Hash, u64), Trouble> {
+        let path = file.to_owned();
+        let within = self.bench.scratch.holds(file);
+        within.map_err(Trouble::Stays)?;
+        let bench = self.bench.clone();
+        let stored = tokio::task::spawn_blocking(move || take(&bench, &path)).await;
+        stored.context("store the checkpoint").map_err(Trouble::Stays)?
+    }
+}
+
+fn take(bench: &Bench, path: &PathBuf) -> Result<(Hash, u64), Trouble> {
+    let is_there = || -> anyhow::Result<()> {
+        let found = path.symlink_metadata().with_context(|| format!("find the checkpoint {}", path.display()))?;
+        ensure!(found.is_file(), "the checkpoint {} is no file", path.display());
+        Ok(())
+    };
+    is_there().map_err(Trouble::Stays)?;
+    bench.artifacts.take(path).map_err(Trouble::Passes)
+}
