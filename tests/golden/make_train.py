@@ -5,6 +5,7 @@ Usage: python make_train.py [dwt] [steps] [resize]     (all unless some are name
 Made with torch 2.13 (CPU), diffusers 0.42.1, pytorch_wavelets 1.3.0 and Pillow 13.0. Equal seeds give equal files.
 
 train/dwt.safetensors      `N.x` [B, C, H, W]; `N.J.low`, `N.J.high.L`: DWTForward(J, 'haar', 'zero'), level L counted from 1 (fine)
+train/schemes.safetensors  the batch of six images that the schemes' losses are of
 train/schemes.json         of each scheme of the training scripts: draws, places, noise levels, timesteps, weights, losses
 train/steps.safetensors    four batches; gradients of every parameter for the first; weights after 3 and 20 steps
 train/steps.json           losses, gradient norms and learning rates of these steps; digests of the gradients of sd3/odd

@@ -1,5 +1,8 @@
 //! Our own operations on the CPU. `jobctl bench attention --device cuda:0` holds the ones on CUDA to the same.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use jobctl::gpu::attention::attention;
 
