@@ -25,6 +25,8 @@ mod worker;
 
 use std::process::ExitCode;
 
+pub use lines::plain;
+
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 

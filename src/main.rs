@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     match Config::from_env().and_then(|config| jobctl::cli::run(&cli, &config)) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", jobctl::cli::plain(&format!("{error:#}")));
             ExitCode::from(1)
         }
     }

@@ -13,6 +13,7 @@ pub mod load;
 mod locks;
 pub mod look;
 pub mod order;
+pub mod remake;
 pub mod rescue;
 pub mod settle;
 pub mod submit;

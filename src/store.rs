@@ -6,5 +6,8 @@ pub mod files;
 pub mod findings;
 pub mod made;
 pub mod read;
+pub mod check;
 pub mod record;
 pub mod rehearsal;
+pub mod sweep_up;
+pub mod upload;

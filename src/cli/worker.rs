@@ -46,9 +46,10 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         crate::queue::fence::take_down();
     }
     let pool = database::open(config, n_connections(slots.len())).await?;
+    database::roles::check_worker(&pool).await?;
     let until = if args.until_idle { Until::Idle } else { Until::Told };
     let options = Options { slots, times: config.times, until, labels: args.labels.clone() };
-    work(pool, Artifacts::new(config.artifacts()), options).await?;
+    work(pool, Artifacts::open(&config.store)?, options).await?;
     Ok(Outcome::Done)
 }
 

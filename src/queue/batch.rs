@@ -26,18 +26,11 @@ pub async fn claim_many(
     offer: &Offer,
 ) -> anyhow::Result<Vec<(String, Claimed)>> {
     let (n_gpus, memory) = (i32::from(offer.n_gpus), i32::try_from(offer.gpu_memory_gib).unwrap_or(i32::MAX));
-    let rows = sqlx::query_file!(
-        "src/queue/claim_many.sql",
-        worker,
-        slots,
-        n_gpus,
-        offer.gpu_model,
-        memory,
-        &offer.labels
-    )
-    .fetch_all(pool)
-    .await
-    .context("claim jobs")?;
+    let rows =
+        sqlx::query_file!("src/queue/claim_many.sql", worker, slots, n_gpus, offer.gpu_model, memory, &offer.labels)
+            .fetch_all(pool)
+            .await
+            .context("claim jobs")?;
     let claimed = rows.into_iter().map(|row| {
         let job = Claimed {
             id: JobId(row.id),

@@ -8,7 +8,7 @@ with served as materialized (
     from lane
     left join gate as of_sweep on of_sweep.id = lane.sweep_gate and of_sweep.max_running is not null
     left join gate as of_kind on of_kind.id = lane.kind_gate and of_kind.max_running is not null
-    where lane_fits(lane, $4, $5, $6, $7) and lane.id <> all ($8)
+    where lane.closed_at is null and lane_fits(lane, $4, $5, $6, $7) and lane.id <> all ($8)
         -- A worker that was given up for dead may not know it yet.
         and exists (select from worker where id = $1 and stopped_at is null)
         -- A closed gate: no place is free, or more run than may.
@@ -91,7 +91,24 @@ again as materialized (
     where (select again from head)
     limit 1
 ),
+-- From the head's place on, so that what has gone before it is not walked over twice while a long-open snapshot keeps it.
 fresh as materialized (
+    select taken.id, heads.lane
+    from (select lane, priority, turn from heads where not again order by priority desc, turn, id) as heads
+    cross join lateral (
+        select id
+        from job
+        where state = 'ready' and not held and n_attempts = 0 and lane = heads.lane and run_at <= now()
+            and priority = heads.priority and turn >= heads.turn
+        order by turn, id
+        limit 1
+        for update skip locked
+    ) as taken
+    where not exists (select from loaded) and not exists (select from again)
+    limit 1
+),
+-- Others hold all of that: whatever is left.
+rest as materialized (
     select taken.id, heads.lane
     from (select lane from heads where not again order by priority desc, turn, id) as heads
     cross join lateral (
@@ -102,13 +119,18 @@ fresh as materialized (
         limit 1
         for update skip locked
     ) as taken
-    where not exists (select from loaded) and not exists (select from again)
+    where not exists (select from loaded) and not exists (select from again) and not exists (select from fresh)
     limit 1
 ),
 chosen as materialized (
     select picked.id, served.lane, served.sweep_gate, served.sweep_max, served.kind_gate, served.kind_max,
         nextval('lease_seq') as lease
-    from (select id, lane from loaded union all select id, lane from again union all select id, lane from fresh) as picked
+    from (
+        select id, lane from loaded
+        union all select id, lane from again
+        union all select id, lane from fresh
+        union all select id, lane from rest
+    ) as picked
     join served on served.lane = picked.lane
 ),
 of_sweep as materialized (

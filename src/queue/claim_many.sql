@@ -6,7 +6,7 @@ with served as materialized (
     from lane
     left join gate as of_sweep on of_sweep.id = lane.sweep_gate and of_sweep.max_running is not null
     left join gate as of_kind on of_kind.id = lane.kind_gate and of_kind.max_running is not null
-    where lane_fits(lane, $3, $4, $5, $6) and exists (select from worker where id = $1 and stopped_at is null)
+    where lane.closed_at is null and lane_fits(lane, $3, $4, $5, $6) and exists (select from worker where id = $1 and stopped_at is null)
 ),
 head as materialized (
     select served.lane, served.gated, next.priority, next.again

@@ -72,6 +72,9 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
     let watch = Arc::new(tokio::task::spawn_blocking(Gpus::open).await?);
     let gpus = SlotDevice::describe(&options.slots, &watch);
     let id = introduce(&pool, &options, &gpus).await?;
+    if let Err(error) = artifacts.prepare() {
+        tracing::warn!(error = format!("{error:#}"), "results wait until the store can be written");
+    }
     let scratch = Scratch::new(&artifacts.scratch());
     let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace, patience: options.times.stale });
     let agent = Arc::new(Agent {

@@ -99,12 +99,7 @@ async fn claim_all(pool: PgPool, offer: Offer, mut asked: mpsc::UnboundedReceive
 }
 
 /// Many jobs, or the one that stands behind a limit.
-async fn take(
-    pool: &PgPool,
-    worker: Uuid,
-    slots: &[String],
-    offer: &Offer,
-) -> anyhow::Result<Vec<(String, Claimed)>> {
+async fn take(pool: &PgPool, worker: Uuid, slots: &[String], offer: &Offer) -> anyhow::Result<Vec<(String, Claimed)>> {
     let many = if slots.len() > 1 { claim_many(pool, worker, slots, offer).await? } else { Vec::new() };
     if !many.is_empty() {
         return Ok(many);

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::child::{Child, Said};
 use super::death::Death;
-use super::inputs::gather;
+use super::inputs::{Gathered, gather};
 use super::log::Log;
 use super::notes::Notes;
 use super::pipe::{Fault, Reply, Request, Work};
@@ -22,7 +22,7 @@ use super::within::within;
 use crate::job::outcome::Cause;
 use crate::job::{JobId, Lease};
 use crate::queue::claim::{self, Claimed};
-use crate::queue::{LeaseLost, Tx, settle};
+use crate::queue::{LeaseLost, Tx, remake, settle};
 use crate::store::artifact::Artifacts;
 
 /// How an attempt ended, before anything is written.
@@ -34,6 +34,11 @@ enum End {
     TooLong(Duration),
     /// It was ended by order.
     Ordered,
+    /// It never began: what these jobs have made is gone or damaged.
+    Starved {
+        makers: Vec<JobId>,
+        error: String,
+    },
 }
 
 /// What turns share.
@@ -54,9 +59,17 @@ pub(super) async fn take(
     mut wishes: watch::Receiver<Wish>,
 ) -> Option<Child> {
     let mut notes = Notes::new(bench, job);
-    let Some(mut inputs) = patiently(|| within(bench.patience, gather(bench, &job.task)), &mut wishes).await else {
-        settle_end(bench, job, End::Ordered, &mut notes, &mut wishes).await;
-        return Some(child);
+    // What lies among the copies of a remote store stays there as long as it is held.
+    let (mut inputs, _held) = match patiently(|| gather(bench, &job.task), &mut wishes).await {
+        Some(Gathered::Ready(inputs, held)) => (*inputs, held),
+        Some(Gathered::Gone { makers, error }) => {
+            settle_end(bench, job, End::Starved { makers, error }, &mut notes, &mut wishes).await;
+            return Some(child);
+        }
+        None => {
+            settle_end(bench, job, End::Ordered, &mut notes, &mut wishes).await;
+            return Some(child);
+        }
     };
     let needs_scratch = job.task.makes_file() || job.task.saves();
     // Lives until the result is settled.
@@ -173,7 +186,7 @@ async fn next_wish(wishes: &mut watch::Receiver<Wish>) -> Wish {
     *wishes.borrow_and_update()
 }
 
-/// Repeats `action` while Postgres is out of reach, until it works or the agent wants an end: none then.
+/// Repeats `action` while Postgres or the store is out of reach, until it works or the agent wants an end: none then.
 async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     action: impl Fn() -> F,
     wishes: &mut watch::Receiver<Wish>,
@@ -182,7 +195,7 @@ async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     loop {
         match action().await {
             Ok(value) => return Some(value),
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "Postgres does not answer; trying again"),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot get what the job needs; trying again"),
         }
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
@@ -229,7 +242,7 @@ async fn settle_once(
 ) -> anyhow::Result<()> {
     notes.settle().await?;
     if let (End::Replied(Reply::Done(output)), None) = (end, &stored) {
-        *stored = Some(results::store(&bench.artifacts, &job.task, output)?);
+        *stored = Some(results::store(&bench.artifacts, &job.task, output).await?);
     }
     within(bench.patience, write_end(bench, job, end, stored.as_ref())).await
 }
@@ -259,6 +272,10 @@ async fn write_end(bench: &Bench, job: &Claimed, end: &End, stored: Option<&Stor
         End::Ordered | End::Replied(Reply::Stopped) => settle::release(&mut tx, id, lease).await?,
         End::Replied(Reply::Progress { .. } | Reply::Points(_) | Reply::Begin { .. } | Reply::Keep(_)) => {
             anyhow::bail!("that is no end")
+        }
+        End::Starved { makers, error } => {
+            let again = remake::remake(&mut tx, id, lease, makers, error).await?;
+            tracing::warn!(job = id.0, error, again, "what the job needs is gone");
         }
     }
     tx.commit().await.context("commit the result")
