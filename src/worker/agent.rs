@@ -390,7 +390,10 @@ async fn rescue_others(agent: Arc<Agent>) {
         }
         match within(times.stale, rescue(&agent.bench.pool, times.stale, times.grace)).await {
             Ok(0) => {}
-            Ok(n_rescued) => tracing::info!(n_rescued, "rescued jobs of dead workers"),
+            Ok(n_rescued) => {
+                agent.options.vitals.rescued(n_rescued);
+                tracing::info!(n_rescued, "rescued jobs of dead workers");
+            }
             Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot look for orphaned jobs"),
         }
     }

@@ -22,4 +22,5 @@ mod store;
 mod support;
 mod sweep;
 mod tidy;
+mod train;
 mod worker;

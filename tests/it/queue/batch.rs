@@ -98,7 +98,8 @@ async fn many_at_a_desk_do_every_job_once_and_none_beyond_its_limit() {
         executors.spawn(async move {
             let mut done = Vec::new();
             while let Some(job) = desk.claim(worker, &format!("cpu:{idx}")).await.unwrap() {
-                let query = "select count(*) from job join sweep_job on job_id = job.id join sweep on sweep.id = sweep_id
+                let query =
+                    "select count(*) from job join sweep_job on job_id = job.id join sweep on sweep.id = sweep_id
                     where job.state = 'running' and sweep.name = 'limited'";
                 let n_limited: i64 = sqlx::query_scalar(query).fetch_one(&pool).await.unwrap();
                 assert!(n_limited <= 2, "{n_limited} of the limited sweep run");
