@@ -73,7 +73,11 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let options = Options { slots, times: config.times, until, labels: args.labels.clone(), vitals: vitals.clone() };
     let health = Health::new(vitals, pool.clone(), config.times.stale);
     let keeping = async {
-        if args.no_schedules { pending::<Infallible>().await } else { keep(pool.clone(), artifacts.clone(), config.times).await }
+        if args.no_schedules {
+            pending::<Infallible>().await
+        } else {
+            keep(pool.clone(), artifacts.clone(), config.times).await
+        }
     };
     let telling = async {
         match listener {
