@@ -22,7 +22,8 @@ pub struct Row {
 }
 
 impl Row {
-    fn lives(&self) -> bool {
+    /// Whether it has not ended.
+    pub fn lives(&self) -> bool {
         self.exists && !self.state.is_final()
     }
 
@@ -132,9 +133,9 @@ impl Model {
     }
 
     fn hold(&mut self, jobs: &[usize]) {
-        for &job in jobs.iter().filter(|it| self.jobs[**it].lives()) {
+        for &job in jobs {
             let mut wanting = self.sweeps.iter().filter(|it| !it.cancelled && it.members.contains(&job)).peekable();
-            if wanting.peek().is_some() {
+            if wanting.peek().is_some() && self.jobs[job].lives() {
                 self.jobs[job].held = wanting.all(|it| it.paused);
             }
         }
