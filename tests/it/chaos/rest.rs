@@ -39,7 +39,10 @@ pub async fn sweep_up(field: &Field) -> anyhow::Result<Vec<String>> {
         ));
     }
     check(field, "after sweeping up", &mut wrong)?;
-    println!("swept up: {} files that no artifact was of, {} artifacts that nothing named", expected[0].1, expected[1].1);
+    println!(
+        "swept up: {} files that no artifact was of, {} artifacts that nothing named",
+        expected[0].1, expected[1].1
+    );
     Ok(wrong)
 }
 
