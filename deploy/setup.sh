@@ -2,7 +2,8 @@
 # Installs what a Debian lacks to build and run jobctl: a C compiler, certificates, Postgres 15 or newer.
 #
 #   deploy/setup.sh          for `make demo`
-#   deploy/setup.sh test     Chromium and a font as well, for the tests that open reports, and libfaketime for the wrong clocks
+#   deploy/setup.sh test     Chromium and a font as well, for the tests that open reports, and libfaketime for the wrong clocks,
+#                            Python's venv for an S3 server
 #   deploy/setup.sh bench    Python's venv as well
 #
 # Says what it installs; where nothing is missing it says nothing and needs no rights. Starts no server: the package's
@@ -46,6 +47,7 @@ case ${1:-} in
   test)
     has chromium || need chromium
     [[ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ]] || need fonts-dejavu-core
+    python3 -c "import ensurepip, venv" 2>/dev/null || need python3-venv
     compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || need libfaketime
     ;;
   bench) python3 -c "import ensurepip, venv" 2>/dev/null || need python3-venv ;;

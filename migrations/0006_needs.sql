@@ -28,6 +28,7 @@ create table lane (
     sweep_gate int not null default 0,
     kind_gate int not null default 0,
     words text not null,
+    closed_at timestamptz,
     constraint what_a_gpu_must_be_is_asked_of_gpus check (n_gpus > 0 or (gpu_model = '' and gpu_memory_gib = 0)),
     constraint equal_needs_are_one_lane unique (n_gpus, gpu_model, gpu_memory_gib, labels, sweep_gate, kind_gate)
 );
@@ -37,6 +38,7 @@ comment on column lane.gpu_model is 'A part of the GPU''s name, in lower case; e
 comment on column lane.labels is 'The worker must have all of them; sorted.';
 comment on column lane.sweep_gate is 'The gate of a sweep''s limit; 0 for none.';
 comment on column lane.words is 'The needs, for people.';
+comment on column lane.closed_at is 'No unfinished job is in it, and its sweep has a limit: claims do not look at it until it is opened again.';
 insert into lane (id, n_gpus, words) values (0, 0, 'any slot'), (1, 1, 'a GPU');
 
 -- Whether a slot has what a lane asks for. One rule, for claims and for saying why a job waits.

@@ -1,9 +1,14 @@
 //! Settings from the environment, read once and passed down.
 
+mod store;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use secrecy::{ExposeSecret, SecretString};
+
+pub use store::{StorePlace, StoreSettings};
 
 /// Where things are and how patient the workers are.
 #[derive(Clone, Debug)]
@@ -12,6 +17,8 @@ pub struct Config {
     pub home: PathBuf,
     /// The team's Postgres: `DATABASE_URL`; unset means a private one under `home`.
     pub database_url: Option<Secret>,
+    /// Where artifacts are kept.
+    pub store: StoreSettings,
     /// How workers keep time.
     pub times: Times,
     /// Whether leases are left unchecked, which only a test of debug builds may ask for: `JOBCTL_TEST_NO_FENCES`.
@@ -42,19 +49,19 @@ impl Default for Times {
     }
 }
 
-/// A text that is never shown.
+/// A text that is never shown, and is wiped from memory when it is dropped.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret(SecretString);
 
 impl Secret {
     /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(SecretString::from(text.into()))
     }
 
     /// The text, for the one place that needs it.
     pub fn reveal(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
 
@@ -64,11 +71,28 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// What the environment says about logging.
+#[derive(Clone, Debug, Default)]
+pub struct LogWishes {
+    /// What is logged, and the variable that says so: `JOBCTL_LOG`, else `RUST_LOG`.
+    pub filter: Option<(&'static str, String)>,
+    /// What a line looks like: `JOBCTL_LOG_FORMAT`.
+    pub format: Option<String>,
+}
+
+impl LogWishes {
+    /// Reads the environment.
+    pub fn from_env() -> Self {
+        let filter = ["JOBCTL_LOG", "RUST_LOG"].into_iter().find_map(|name| Some((name, variable(name)?)));
+        Self { filter, format: variable("JOBCTL_LOG_FORMAT") }
+    }
+}
+
 impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// A time that is no whole number of milliseconds, or 0.
+    /// A time that is no whole number of milliseconds, or 0; a store that is none.
     pub fn from_env() -> anyhow::Result<Self> {
         let times = Times::default();
         let no_fences = variable("JOBCTL_TEST_NO_FENCES").is_some();
@@ -76,9 +100,11 @@ impl Config {
             cfg!(debug_assertions) || !no_fences,
             "JOBCTL_TEST_NO_FENCES is for tests of debug builds: this build always checks leases"
         );
+        let home = variable("JOBCTL_HOME").map_or_else(|| PathBuf::from(".jobctl"), PathBuf::from);
         Ok(Self {
             no_fences,
-            home: variable("JOBCTL_HOME").map_or_else(|| PathBuf::from(".jobctl"), PathBuf::from),
+            store: StoreSettings::from_env(&home, variable, aws_variables())?,
+            home,
             database_url: variable("DATABASE_URL").map(Secret::new),
             times: Times {
                 beat: milliseconds("JOBCTL_BEAT_MS", times.beat)?,
@@ -93,16 +119,19 @@ impl Config {
     pub fn reports(&self) -> PathBuf {
         self.home.join("reports")
     }
-
-    /// The folder of artifacts.
-    pub fn artifacts(&self) -> PathBuf {
-        self.home.join("artifacts")
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|it| !it.is_empty())
+}
+
+fn aws_variables() -> Vec<(String, Secret)> {
+    let all =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    all.filter(|it| it.0.starts_with("AWS_") && !it.1.is_empty())
+        .map(|(name, value)| (name, Secret::new(value)))
+        .collect()
 }
 
 fn milliseconds(name: &str, default: Duration) -> anyhow::Result<Duration> {

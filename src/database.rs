@@ -1,6 +1,7 @@
 //! Opens Postgres, the team's or a private one, and brings its tables up to date.
 
 pub mod private;
+pub mod roles;
 pub mod throwaway;
 
 use std::time::Duration;
@@ -46,8 +47,10 @@ pub async fn open(config: &Config, n_connections: u32) -> anyhow::Result<PgPool>
 /// # Errors
 /// Postgres cannot be reached or refuses us.
 pub async fn connect(url: &Secret, n_connections: u32) -> anyhow::Result<PgPool> {
-    // The address may hold a password: errors name the host and the database instead.
-    let options: PgConnectOptions = url.reveal().parse().context("DATABASE_URL is no Postgres address")?;
+    // The address may hold a password, and what is wrong with it may be a part of it: errors repeat neither.
+    let options: PgConnectOptions = url.reveal().parse().ok().context(
+        "DATABASE_URL is no Postgres address: it is postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full",
+    )?;
     let options = options.application_name("jobctl").log_slow_statements(log_level(), Duration::from_secs(5));
     let name =
         format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or("postgres"));
@@ -68,7 +71,31 @@ pub async fn connect(url: &Secret, n_connections: u32) -> anyhow::Result<PgPool>
         .after_release(|connection, _| Box::pin(async move { answers(connection).await.map(|()| true) }))
         .connect_with(options)
         .await
+        .map_err(|error| {
+            let help = help(&format!("{error:?}"));
+            let error = anyhow::Error::new(error);
+            if let Some(help) = help { error.context(help) } else { error }
+        })
         .with_context(|| format!("connect to Postgres at {name}"))
+}
+
+/// What to do about a connection that fails for its encryption.
+fn help(error: &str) -> Option<&'static str> {
+    let has = |words: &[&str]| words.iter().any(|it| error.contains(it));
+    if has(&["UnknownIssuer", "BadSignature", "CaUsedAsEndEntity"]) {
+        Some(
+            "its certificate is not signed by anybody whom this machine trusts: name the right certificate in the address, \
+             sslmode=verify-full&sslrootcert=/path/to/ca.pem",
+        )
+    } else if has(&["NotValidForName"]) {
+        Some("its certificate is for another host: name the host in the address as the certificate does")
+    } else if has(&["Expired"]) {
+        Some("its certificate has expired")
+    } else if has(&["server does not support TLS"]) {
+        Some("it does not encrypt, and the address wants that (sslmode): set ssl = on there")
+    } else {
+        None
+    }
 }
 
 /// Whether Postgres answers on this connection, soon.
@@ -80,17 +107,75 @@ fn log_level() -> tracing::log::LevelFilter {
     tracing::log::LevelFilter::Warn
 }
 
-/// Brings the tables up to date and makes the partitions of the months to come.
+/// Brings the tables up to date, unless they are, and makes the partitions of the months to come, if our role may.
 ///
 /// # Errors
-/// The tables were made by a newer jobctl, or our role may not make tables.
+/// The tables were made by a newer jobctl, or our role may not change them.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    MIGRATIONS.run(pool).await.map_err(|error| match error {
+    if !is_up_to_date(pool).await? {
+        roles::check_owner(pool).await?;
+        update(pool).await?;
+    }
+    sqlx::query!(
+        "select case when has_function_privilege(current_user, 'ensure_months(int)', 'execute') then ensure_months(3) end as done"
+    )
+    .execute(pool)
+    .await
+    .context("make the partitions of the coming months")?;
+    Ok(())
+}
+
+/// Whether exactly our migrations have been applied. A role that may only work can see that, and need not apply any.
+async fn is_up_to_date(pool: &PgPool) -> anyhow::Result<bool> {
+    let made: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+        .fetch_one(pool)
+        .await
+        .context("look for the tables")?;
+    if !made {
+        return Ok(false);
+    }
+    roles::check_member(pool).await?;
+    let applied: Vec<(i64, Vec<u8>, bool)> =
+        sqlx::query_as("select version, checksum, success from _sqlx_migrations order by version")
+            .fetch_all(pool)
+            .await
+            .context("look at the tables' version")?;
+    let ours = MIGRATIONS.iter().filter(|it| it.migration_type.is_up_migration());
+    Ok(ours.map(|it| (it.version, it.checksum.to_vec(), true)).eq(applied))
+}
+
+async fn update(pool: &PgPool) -> anyhow::Result<()> {
+    let mut connection = pool.acquire().await.context("bring the tables up to date")?;
+    // What is made belongs to the owner where there is one.
+    let has_owner: bool = sqlx::query_scalar(
+        "select exists (
+            select from pg_roles
+            where rolname = 'jobctl_owner' and pg_has_role(current_user, oid, 'member')
+                and has_schema_privilege(oid, current_schema(), 'create')
+                and exists (select from pg_class where relname = 'sweep' and relowner = pg_roles.oid)
+        )",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .context("look for the owner's role")?;
+    if has_owner {
+        sqlx::query("set role jobctl_owner").execute(&mut *connection).await.context("become the owner")?;
+    }
+    let applied = MIGRATIONS.run(&mut *connection).await;
+    if has_owner {
+        sqlx::query("reset role").execute(&mut *connection).await.context("become ourselves again")?;
+    }
+    applied.map_err(|error| match error {
         sqlx::migrate::MigrateError::VersionMissing(version) => {
             anyhow::anyhow!("this database has been used by a newer jobctl (migration {version}); update this one")
         }
         other => anyhow::Error::new(other).context("bring the tables up to date"),
     })?;
-    sqlx::query!("select ensure_months(3)").execute(pool).await.context("make the partitions of the coming months")?;
+    drop(connection);
+    if has_owner {
+        let mut tx = pool.begin().await.context("begin a transaction")?;
+        roles::grant(&mut tx).await?;
+        tx.commit().await.context("give the roles their rights")?;
+    }
     Ok(())
 }

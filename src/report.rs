@@ -22,6 +22,25 @@ pub use self::analysis::analyse;
 pub use self::view::Report;
 use crate::store::findings::Findings;
 
+/// Where the pictures of a report are read from, by the paths that the findings give.
+pub trait Files: Sync {
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
+}
+
+/// The disks of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Disks;
+
+impl Files for Disks {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+}
+
 /// How much a report may show.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -58,8 +77,21 @@ pub struct Written {
 /// # Errors
 /// When the directory cannot be made or written to.
 pub fn write(findings: &Findings, directory: &Path, options: &Options) -> anyhow::Result<Written> {
+    write_from(findings, directory, options, &Disks)
+}
+
+/// As [`write`], with pictures from elsewhere.
+///
+/// # Errors
+/// When the directory cannot be made or written to. A picture that cannot be had is said in the report.
+pub fn write_from(
+    findings: &Findings,
+    directory: &Path,
+    options: &Options,
+    files: &dyn Files,
+) -> anyhow::Result<Written> {
     let report = analyse(findings);
-    let page = render(&report, findings, options)?;
+    let page = render(&report, findings, options, files)?;
     let json = serde_json::to_vec_pretty(&report).context("report as JSON")?;
 
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
@@ -70,13 +102,13 @@ pub fn write(findings: &Findings, directory: &Path, options: &Options) -> anyhow
 }
 
 /// The page, with as many pictures as its limit allows.
-fn render(report: &Report, findings: &Findings, options: &Options) -> anyhow::Result<String> {
+fn render(report: &Report, findings: &Findings, options: &Options, files: &dyn Files) -> anyhow::Result<String> {
     let without_pictures =
         page::Page::of(report, &gallery::Gallery::default()).render().context("render the report")?;
     // What the notes on what is left out may take.
     const SPARE: usize = 16 * 1024;
     let n_bytes = options.max_bytes.saturating_sub(without_pictures.len() + SPARE);
-    let gallery = gallery::gallery(report, findings, options, n_bytes);
+    let gallery = gallery::gallery(report, findings, options, files, n_bytes);
     page::Page::of(report, &gallery).render().context("render the report")
 }
 

@@ -11,17 +11,22 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::Outcome;
-use super::lines::{say, say_json};
+use super::lines::{plain, say, say_json};
 use crate::config::Config;
 use crate::database;
 use crate::job::State;
+use crate::job::needs::Offer;
 use crate::job::task::{Evaluate, MetricId, Pool, Task};
 use crate::plan::{Plan, plan};
-use crate::queue::{devices, look, submit};
+use crate::queue::schedule::firing::{Held, finish};
+use crate::queue::{devices, look, submit, why};
+use crate::store::artifact::Artifacts;
 use crate::store::files::FileHashes;
 use crate::store::made::save_parts;
 use crate::store::record::{KnownScores, record_plan};
+use crate::store::upload;
 use crate::sweep::Sweep;
+use crate::sweep::fault::Faults;
 use crate::sweep::inventory::{Inventory, Progress, scan};
 use crate::sweep::packages::Resources;
 use crate::worker::machine;
@@ -42,6 +47,13 @@ pub struct Args {
     /// Enqueue even very many cells without asking.
     #[arg(long, short)]
     pub yes: bool,
+    /// Put the sweep's pictures into the store, for workers that do not see this machine's disks. This is the default
+    /// where the store is a bucket.
+    #[arg(long, overrides_with = "no_upload")]
+    pub upload: bool,
+    /// Leave the sweep's pictures where they are: every worker sees them under the same paths.
+    #[arg(long)]
+    pub no_upload: bool,
     /// Answer in JSON.
     #[arg(long)]
     pub json: bool,
@@ -91,7 +103,10 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let Some(sweep) = load(&args.sweep)? else { return Ok(Outcome::Misused) };
     let pool = database::open(config, 4).await?;
     let confirm = if args.dry_run || args.yes { Confirm::Assume } else { Confirm::Ask };
-    let ask = Ask { confirm, needs_cuda_within: None, dry_run: args.dry_run };
+    let artifacts = Artifacts::open(&config.store)?;
+    let upload = (args.upload || artifacts.is_remote()) && !args.no_upload;
+    let upload = upload.then_some(&artifacts);
+    let ask = Ask { confirm, own: None, dry_run: args.dry_run, upload, firing: None };
     let Some(summary) = enqueue(&pool, sweep, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, args.dry_run, args.json)?;
     Ok(Outcome::Done)
@@ -99,7 +114,8 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
 
 /// See [`PlanArgs`].
 pub(super) async fn plan_only(args: &PlanArgs, config: &Config) -> anyhow::Result<Outcome> {
-    let args = Args { sweep: args.sweep.clone(), dry_run: true, yes: true, json: args.json };
+    let sweep = args.sweep.clone();
+    let args = Args { sweep, dry_run: true, yes: true, upload: false, no_upload: true, json: args.json };
     run(&args, config).await
 }
 
@@ -123,16 +139,13 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read the sweep {}", path.display()))?;
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
-    let name = path.display().to_string();
-    let looked_up = Sweep::parse(&text, &name)
-        .and_then(|sweep| sweep.look_up(&text, &name, &base).map(|resources| (sweep, resources)));
-    match looked_up {
-        Ok((sweep, resources)) => Ok(Some(Loaded { sweep, text, base, resources })),
+    match understand(text, &path.display().to_string(), base) {
+        Ok(loaded) => Ok(Some(loaded)),
         Err(faults) => {
             if std::io::stderr().is_terminal() {
                 eprintln!("{}", faults.for_terminal(100));
             } else {
-                eprintln!("{faults}");
+                eprintln!("{}", plain(&faults.to_string()));
             }
             eprintln!("nothing was enqueued");
             Ok(None)
@@ -140,15 +153,29 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
     }
 }
 
+/// Reads the text of a sweep file called `name`, whose paths start from `base`.
+///
+/// # Errors
+/// Its mistakes.
+pub fn understand(text: String, name: &str, base: PathBuf) -> Result<Loaded, Faults> {
+    let sweep = Sweep::parse(&text, name)?;
+    let resources = sweep.look_up(&text, name, &base)?;
+    Ok(Loaded { sweep, text, base, resources })
+}
+
 /// How a sweep is to be enqueued.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask {
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
     /// What to do about very many cells.
     pub confirm: Confirm,
-    /// Refuse jobs that need CUDA unless a worker has it that has beaten within this time; none takes them.
-    pub needs_cuda_within: Option<Duration>,
+    /// Refuse jobs that neither these slots can do nor those of a worker that has beaten within this time; none takes them.
+    pub own: Option<(Vec<Offer>, Duration)>,
     /// Change nothing.
     pub dry_run: bool,
+    /// The store that the sweep's pictures are put into, if they are to be.
+    pub upload: Option<&'a Artifacts>,
+    /// The firing that ends with it, in the same transaction.
+    pub firing: Option<Held>,
 }
 
 /// What to do about very many cells.
@@ -161,11 +188,11 @@ pub enum Confirm {
 }
 
 /// Plans a sweep and enqueues what is new; none if there are very many cells and nobody confirmed them, or nobody has
-/// the CUDA that it needs, which has been said then.
+/// what they need, which has been said then.
 ///
 /// # Errors
 /// Its folders or the database are out of reach; nothing is enqueued then.
-pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result<Option<Summary>> {
+pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Result<Option<Summary>> {
     let mut hashes = FileHashes::load(pool).await?;
     let Loaded { sweep, text, base, resources } = loaded;
     let inventory = take_inventory(&sweep, &base, resources, &mut hashes)?;
@@ -176,6 +203,19 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result
     let key = plan.key();
     let all = plan.counts();
 
+    let mut stored = Vec::new();
+    if let (Some(artifacts), false) = (ask.upload, ask.dry_run) {
+        let bar = ProgressBar::new(0).with_style(
+            ProgressStyle::with_template("storing pictures {bar:40} {pos}/{len} {eta}").expect("the template is right"),
+        );
+        let show = |n_done: usize, n: usize| {
+            bar.set_length(n as u64);
+            bar.set_position(n_done as u64);
+        };
+        let uploaded = upload::upload(pool, artifacts, &inventory, &show).await;
+        bar.finish_and_clear();
+        stored = uploaded.context("put the pictures into the store; nothing was enqueued")?;
+    }
     let mut tx = pool.begin().await.context("begin a transaction")?;
     submit::lock(&mut tx).await?;
     let mut summary = Summary {
@@ -210,23 +250,32 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask) -> anyhow::Result
     }
     save_parts(&mut tx, &inventory).await?;
     if let Some(row) = summary.row {
+        upload::keep(&mut tx, row, &stored).await?;
         summary.n_for_cuda = devices::n_for_cuda(&mut tx, Some(row)).await?;
     }
-    if let Some(stale) = ask.needs_cuda_within
-        && summary.n_for_cuda > 0
-        && !devices::has_cuda(&mut tx, stale).await?
-    {
-        let n = summary.n_for_cuda;
-        eprintln!("error: {n} jobs of this sweep need CUDA, and neither this command nor any live worker has it");
-        eprintln!("help: `dtype = \"f32\"` runs on the processor; `jobctl enqueue` leaves them to a worker with a GPU");
-        eprintln!("nothing was enqueued");
-        return Ok(None);
+    if let Some(((own, stale), row)) = ask.own.as_ref().zip(summary.row) {
+        let unmatched = why::unmatched(&mut tx, row, own, *stale).await?;
+        for (needs, n, nearest) in &unmatched {
+            eprintln!(
+                "error: {n} jobs of this sweep need {needs}, which neither this command nor any live worker has{nearest}"
+            );
+        }
+        if unmatched.iter().any(|it| it.0.needs_gpu()) {
+            eprintln!("help: bf16 needs a GPU, `dtype = \"f32\"` runs on the processor");
+        }
+        if !unmatched.is_empty() {
+            eprintln!("help: `jobctl enqueue` leaves them to a worker that will come\nnothing was enqueued");
+            return Ok(None);
+        }
     }
     for (kind, n) in all {
         let n_done = n - summary.new.get(kind).copied().unwrap_or(0).min(n);
         if n_done > 0 {
             summary.done.insert(kind.to_owned(), n_done);
         }
+    }
+    if let Some(held) = ask.firing {
+        finish(&mut tx, held, &summary).await?;
     }
     if ask.dry_run {
         tx.rollback().await?;

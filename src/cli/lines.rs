@@ -20,8 +20,7 @@ impl Lines {
 
     /// Prints one line of JSON.
     pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
-        let line = serde_json::to_string(value)?;
-        self.text(&line)
+        self.text(&escaped(&serde_json::to_string(value)?))
     }
 
     /// Prints text and a line's end.
@@ -49,13 +48,28 @@ pub fn say(line: impl std::fmt::Display) {
 
 /// Prints a JSON value as one line.
 pub fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    say(serde_json::to_string(value)?);
+    say(escaped(&serde_json::to_string(value)?));
     Ok(())
 }
 
-/// Text from elsewhere as a terminal may have it: without control characters, so without its commands.
+/// Text from elsewhere as a terminal may have it: without control characters, so without its commands, and without those
+/// that turn the direction of writing, so that it reads as it is.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() && it != '\n' { '\u{fffd}' } else { it }).collect()
+    text.chars().map(|it| if steers(it) && it != '\n' { '\u{fffd}' } else { it }).collect()
+}
+
+/// JSON with the same characters escaped, which means the same.
+fn escaped(json: &str) -> String {
+    if !json.chars().any(steers) {
+        return json.to_owned();
+    }
+    let escape = |it: char| if steers(it) { format!("\\u{:04x}", u32::from(it)) } else { it.to_string() };
+    json.chars().map(escape).collect()
+}
+
+/// Whether a terminal takes a character for an order.
+fn steers(it: char) -> bool {
+    it.is_control() || matches!(it, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// An empty table as wide as the terminal.
@@ -69,4 +83,18 @@ pub fn table(header: &[&str]) -> Table {
 /// A number's cell.
 pub fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{escaped, plain};
+
+    #[test]
+    fn orders_to_a_terminal_are_taken_out_or_escaped() {
+        let text = "a\u{1b}[2J\u{9b}31m\u{202e}b\nc";
+        assert_eq!(plain(text), "a\u{fffd}[2J\u{fffd}31m\u{fffd}b\nc");
+        let json = escaped(&serde_json::to_string(text).unwrap());
+        assert!(json.is_ascii(), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
 }

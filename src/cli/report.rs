@@ -8,6 +8,7 @@ use super::Outcome;
 use super::lines::{say, say_json};
 use crate::config::Config;
 use crate::database;
+use crate::job::Hash;
 use crate::queue::look;
 use crate::report::{self, Written};
 use crate::store::artifact::Artifacts;
@@ -43,7 +44,27 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
 
 /// Renders the report of a sweep into `out`, or where reports are.
 pub(super) async fn render(pool: &PgPool, config: &Config, sweep: i32, out: Option<&Path>) -> anyhow::Result<Written> {
-    let findings = findings(pool, &Artifacts::new(config.artifacts()), sweep).await?;
+    let artifacts = Artifacts::open(&config.store)?;
+    let findings = findings(pool, &artifacts, sweep).await?;
     let folder = out.map_or_else(|| config.reports().join(&findings.sweep), Path::to_path_buf);
-    tokio::task::spawn_blocking(move || report::write(&findings, &folder, &report::Options::default())).await?
+    let files = Library { artifacts, runtime: tokio::runtime::Handle::current() };
+    let write = move || report::write_from(&findings, &folder, &report::Options::default(), &files);
+    tokio::task::spawn_blocking(write).await?
+}
+
+/// Pictures on this machine's disks, and artifacts wherever they are.
+struct Library {
+    artifacts: Artifacts,
+    runtime: tokio::runtime::Handle,
+}
+
+impl report::Files for Library {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let hash = path.file_name().and_then(|it| it.to_str()).and_then(|it| it.parse::<Hash>().ok());
+        match hash.filter(|it| self.artifacts.path(it) == path) {
+            // The threads that render are none of the runtime's.
+            Some(hash) => self.runtime.block_on(self.artifacts.get(&hash)).map_err(std::io::Error::other),
+            None => std::fs::read(path),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -54,18 +55,28 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     };
     let Some(loaded) = load(&args.sweep)? else { return Ok(Outcome::Misused) };
     let pool = database::open(config, 2 + worker::n_connections(slots.len())).await?;
+    database::roles::check_worker(&pool).await?;
+    let artifacts = Artifacts::open(&config.store)?;
     let ask = Ask {
         confirm: if args.yes { Confirm::Assume } else { Confirm::Ask },
-        // Without CUDA in sight the jobs that need it would keep this command waiting for ever.
-        needs_cuda_within: (!slots.iter().any(|it| *it != SlotDevice::Cpu)).then_some(config.times.stale),
+        // What nobody in sight can do would keep this command waiting for ever.
+        own: Some((SlotDevice::offers(&slots), config.times.stale)),
         dry_run: false,
+        // Workers elsewhere may help.
+        upload: artifacts.is_remote().then_some(&artifacts),
+        firing: None,
     };
     let Some(summary) = enqueue(&pool, loaded, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, false, args.json)?;
     let row = summary.row.expect("an enqueued sweep has a row");
 
-    let artifacts = Artifacts::new(config.artifacts());
-    let options = Options { slots, times: config.times, until: Until::SweepEnds(row), labels: Vec::new() };
+    let options = Options {
+        slots,
+        times: config.times,
+        until: Until::SweepEnds(row),
+        labels: Vec::new(),
+        vitals: Arc::default(),
+    };
     let working = work(pool.clone(), artifacts.clone(), options);
     let watching = watch(&pool, row);
     tokio::pin!(working, watching);

@@ -197,8 +197,8 @@ pub enum Task {
 }
 
 impl Task {
-    /// Every kind's name.
-    pub const KINDS: &[&str] = &["encode", "denoise", "decode", "reconstruct", "evaluate", "pool", "rehearse"];
+    /// The names of all kinds.
+    pub const KINDS: [&'static str; 7] = ["encode", "denoise", "decode", "reconstruct", "evaluate", "pool", "rehearse"];
 
     /// The kind's name in tables and on the command line.
     pub fn kind(&self) -> &'static str {

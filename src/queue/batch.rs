@@ -10,10 +10,12 @@ use uuid::Uuid;
 use super::Tx;
 use super::claim::Claimed;
 use super::settle::release_children;
+use crate::job::needs::Offer;
 use crate::job::{JobId, Lease, State};
 
-/// Takes the best ready jobs of a lane for slots of one worker that have nothing loaded, in one statement: each with its
-/// slot, fewer where fewer are ready.
+/// Takes ready jobs for slots of one worker that offer the same and have nothing loaded, in one statement: each with its
+/// slot, all of one lane and priority, and fewer than there are slots where fewer are ready. None also where a limit
+/// stands before the best ones: [`claim`](super::claim::claim) takes those one by one.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -21,12 +23,14 @@ pub async fn claim_many(
     pool: &PgPool,
     worker: Uuid,
     slots: &[String],
-    lane: i16,
+    offer: &Offer,
 ) -> anyhow::Result<Vec<(String, Claimed)>> {
-    let rows = sqlx::query_file!("src/queue/claim_many.sql", lane, worker, slots)
-        .fetch_all(pool)
-        .await
-        .context("claim jobs")?;
+    let (n_gpus, memory) = (i32::from(offer.n_gpus), i32::try_from(offer.gpu_memory_gib).unwrap_or(i32::MAX));
+    let rows =
+        sqlx::query_file!("src/queue/claim_many.sql", worker, slots, n_gpus, offer.gpu_model, memory, &offer.labels)
+            .fetch_all(pool)
+            .await
+            .context("claim jobs")?;
     let claimed = rows.into_iter().map(|row| {
         let job = Claimed {
             id: JobId(row.id),
@@ -35,6 +39,7 @@ pub async fn claim_many(
             task: serde_json::from_str(&row.task).with_context(|| format!("understand the task of job {}", row.id))?,
             affinity: row.affinity,
             limit: Duration::from_secs(u64::try_from(row.limit_s).unwrap_or_default()),
+            waited: Duration::ZERO,
         };
         Ok((row.slot, job))
     });
@@ -47,22 +52,21 @@ pub async fn claim_many(
 /// Postgres is out of reach; nothing is written then.
 pub async fn finish_many(tx: &mut Tx<'_>, jobs: &[(JobId, Lease)]) -> anyhow::Result<HashSet<Lease>> {
     let ids: Vec<i64> = jobs.iter().map(|it| it.0.0).collect();
-    let leases: Vec<i64> = jobs.iter().map(|it| it.1.0).collect();
-    // In the order of their ids, as everybody locks.
-    let own = sqlx::query!(
-        "select job.id, job.lease as \"lease!\"
-        from job join unnest($1::bigint[], $2::bigint[]) as mine (id, lease) on job.id = mine.id and job.lease = mine.lease
-        where job.state = 'running'
-        order by job.id
-        for update of job",
-        &ids,
-        &leases
+    // With their dependants and in the order of their ids, as everybody locks.
+    let locked = sqlx::query!(
+        "select id, lease
+        from job
+        where id = any(array(select child from job_edge where parent = any($1)) || $1::bigint[])
+        order by id
+        for update",
+        &ids
     )
     .fetch_all(&mut **tx)
     .await
     .context("check the leases")?;
-    let ids: Vec<i64> = own.iter().map(|it| it.id).collect();
-    let leases: Vec<i64> = own.iter().map(|it| it.lease).collect();
+    let asked: HashSet<(i64, i64)> = jobs.iter().map(|it| (it.0.0, it.1.0)).collect();
+    let own = locked.into_iter().filter_map(|it| Some((it.id, it.lease?))).filter(|it| asked.contains(it));
+    let (ids, leases): (Vec<i64>, Vec<i64>) = own.unzip();
     sqlx::query!(
         "with closed as (
             update attempt set ended_at = now(), outcome = 'done' where lease = any($2) and ended_at is null

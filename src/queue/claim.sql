@@ -8,7 +8,7 @@ with served as materialized (
     from lane
     left join gate as of_sweep on of_sweep.id = lane.sweep_gate and of_sweep.max_running is not null
     left join gate as of_kind on of_kind.id = lane.kind_gate and of_kind.max_running is not null
-    where lane_fits(lane, $4, $5, $6, $7) and lane.id <> all ($8)
+    where lane.closed_at is null and lane_fits(lane, $4, $5, $6, $7) and lane.id <> all ($8)
         -- A worker that was given up for dead may not know it yet.
         and exists (select from worker where id = $1 and stopped_at is null)
         -- A closed gate: no place is free, or more run than may.
@@ -91,7 +91,24 @@ again as materialized (
     where (select again from head)
     limit 1
 ),
+-- From the head's place on, so that what has gone before it is not walked over twice while a long-open snapshot keeps it.
 fresh as materialized (
+    select taken.id, heads.lane
+    from (select lane, priority, turn from heads where not again order by priority desc, turn, id) as heads
+    cross join lateral (
+        select id
+        from job
+        where state = 'ready' and not held and n_attempts = 0 and lane = heads.lane and run_at <= now()
+            and priority = heads.priority and turn >= heads.turn
+        order by turn, id
+        limit 1
+        for update skip locked
+    ) as taken
+    where not exists (select from loaded) and not exists (select from again)
+    limit 1
+),
+-- Others hold all of that: whatever is left.
+rest as materialized (
     select taken.id, heads.lane
     from (select lane from heads where not again order by priority desc, turn, id) as heads
     cross join lateral (
@@ -102,13 +119,18 @@ fresh as materialized (
         limit 1
         for update skip locked
     ) as taken
-    where not exists (select from loaded) and not exists (select from again)
+    where not exists (select from loaded) and not exists (select from again) and not exists (select from fresh)
     limit 1
 ),
 chosen as materialized (
     select picked.id, served.lane, served.sweep_gate, served.sweep_max, served.kind_gate, served.kind_max,
         nextval('lease_seq') as lease
-    from (select id, lane from loaded union all select id, lane from again union all select id, lane from fresh) as picked
+    from (
+        select id, lane from loaded
+        union all select id, lane from again
+        union all select id, lane from fresh
+        union all select id, lane from rest
+    ) as picked
     join served on served.lane = picked.lane
 ),
 of_sweep as materialized (
@@ -143,7 +165,7 @@ claimed as (
     where job.id = chosen.id
         and (chosen.sweep_gate is null or exists (select from of_sweep))
         and (chosen.kind_gate is null or exists (select from of_kind))
-    returning job.id, job.lease, job.task, job.affinity, job.limit_s, job.n_attempts, job.lane, job.priority, job.turn
+    returning job.id, job.lease, job.task, job.affinity, job.limit_s, job.n_attempts, job.lane, job.priority, job.turn, job.run_at
 ),
 places as (
     update permit
@@ -163,5 +185,6 @@ tried as (
 )
 select chosen.lane as "lane!", claimed.id as "id?", claimed.lease as "lease?", claimed.task as "task?",
     claimed.affinity as "affinity?", claimed.limit_s as "limit_s?",
-    claimed.n_attempts as "n_attempts?"
+    claimed.n_attempts as "n_attempts?",
+    extract(epoch from clock_timestamp() - claimed.run_at)::float8 as "waited_s?"
 from chosen left join claimed on true

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, ensure};
 
 use super::Tx;
+use super::lanes::open_for;
 use super::locks::{lock_dependants, lock_family};
 use super::order::reorder;
 use super::settle::end;
@@ -183,6 +184,7 @@ pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
     .context("block the dependants again")?;
     hold(tx, &revived).await?;
     reorder(tx, &revived).await?;
+    open_for(tx, &revived).await?;
     notify(tx, Call::Ready).await?;
     Ok(revived.len())
 }

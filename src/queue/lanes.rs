@@ -43,6 +43,9 @@ pub async fn lane(tx: &mut Tx<'_>, needs: &Needs, gates: Gates) -> anyhow::Resul
         .await
         .context("look for the lane")?;
         if let Some(id) = found {
+            if gates != Gates::default() {
+                open(tx, &[id]).await?;
+            }
             return Ok(id);
         }
         anyhow::ensure!(!made, "the lane of `{needs}` cannot be found");
@@ -63,6 +66,70 @@ pub async fn lane(tx: &mut Tx<'_>, needs: &Needs, gates: Gates) -> anyhow::Resul
         .context("make a lane")?;
     }
     unreachable!("the second round answers")
+}
+
+/// Opens lanes that are closed: jobs of this transaction are in them.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub(super) async fn open(tx: &mut Tx<'_>, lanes: &[i16]) -> anyhow::Result<()> {
+    lock(tx).await?;
+    sqlx::query!("update lane set closed_at = null where id = any($1) and closed_at is not null", lanes)
+        .execute(&mut **tx)
+        .await
+        .context("open the lanes")?;
+    Ok(())
+}
+
+/// Opens the closed lanes that any of these jobs is in.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub(super) async fn open_for(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<()> {
+    let closed = sqlx::query_scalar!(
+        "select id from lane where sweep_gate <> 0 and id in (select lane from job where id = any($1))",
+        jobs
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("look at the jobs' lanes")?;
+    if closed.is_empty() { Ok(()) } else { open(tx, &closed).await }
+}
+
+/// Lanes of sweeps with a limit are many in time; once there are more than this, those without a job are closed.
+const MANY_LANES: i64 = 64;
+
+/// Closes the lanes behind sweeps' gates that no unfinished job is in, if there are many: each that is open costs a claim a
+/// look.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub(super) async fn close_empty(tx: &mut Tx<'_>) -> anyhow::Result<()> {
+    let n_open = sqlx::query_scalar!("select count(*) as \"n!\" from lane where sweep_gate <> 0 and closed_at is null")
+        .fetch_one(&mut **tx)
+        .await
+        .context("count the lanes")?;
+    if n_open <= MANY_LANES {
+        return Ok(());
+    }
+    lock(tx).await?;
+    sqlx::query!(
+        "with used as materialized (
+            select distinct lane from job
+        )
+        update lane set closed_at = now()
+        where sweep_gate <> 0 and closed_at is null and id not in (select lane from used)"
+    )
+    .execute(&mut **tx)
+    .await
+    .context("close empty lanes")?;
+    Ok(())
+}
+
+/// Keeps lanes from being closed while jobs are put into them; held until the transaction ends.
+async fn lock(tx: &mut Tx<'_>) -> anyhow::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtext('jobctl lanes'))").execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// Moves a job that is not running to a lane that asks for more GPU memory than `more_than_gib`, so that it is tried next on a
@@ -142,5 +209,6 @@ pub(super) async fn regate(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<()> 
     .execute(&mut **tx)
     .await
     .context("move the jobs to their lanes")?;
+    open_for(tx, jobs).await?;
     Ok(())
 }

@@ -358,7 +358,8 @@ pub(super) async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: St
         )
         update job
         set n_blockers = n_blockers - blocked.n,
-            state = case when n_blockers = blocked.n then 'ready' else 'waiting' end
+            state = case when n_blockers = blocked.n then 'ready' else 'waiting' end,
+            run_at = case when n_blockers = blocked.n then now() else run_at end
         from blocked
         where job.id = blocked.child and job.state = 'waiting'
         returning n_blockers = 0 as \"ready!\"",

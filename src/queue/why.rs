@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
+use super::Tx;
 use crate::job::JobId;
 use crate::job::needs::{Needs, Offer};
 
@@ -71,13 +72,11 @@ pub async fn waits(pool: &PgPool, sweep: Option<i32>, stale: Duration) -> anyhow
     add(Why::Held, n_held, format!("{} for a paused sweep to be resumed (`jobctl resume SWEEP`)", wait(n_held)));
     let next_in_s = lanes.iter().filter_map(|it| it.next_in_s).fold(f64::INFINITY, f64::min);
     add(Why::NotDue, n_later, format!("{} to be tried again, the first in {next_in_s:.0} s", wait(n_later)));
-    let n_due = total(|it| it.n_due);
     if slots.is_empty() {
-        add(
-            Why::NoWorker,
-            n_due,
-            format!("{} for a worker: none is alive; start one with `jobctl worker`", wait(n_due)),
-        );
+        for lane in &lanes {
+            let words = format!("{} for {}: no worker is alive", wait(lane.n_due), lane.needs);
+            add(Why::NoWorker, lane.n_due, words);
+        }
         return Ok(waits);
     }
     let mut n_in_line = 0;
@@ -103,7 +102,7 @@ fn wait(n_jobs: i64) -> String {
     if n_jobs == 1 { "1 job waits".to_owned() } else { format!("{n_jobs} jobs wait") }
 }
 
-async fn waiting(pool: &PgPool, sweep: Option<i32>) -> anyhow::Result<Vec<Waiting>> {
+async fn waiting(database: impl PgExecutor<'_>, sweep: Option<i32>) -> anyhow::Result<Vec<Waiting>> {
     let rows = sqlx::query!(
         "with counted as (
             select lane,
@@ -128,7 +127,7 @@ async fn waiting(pool: &PgPool, sweep: Option<i32>) -> anyhow::Result<Vec<Waitin
         order by lane.id",
         sweep
     )
-    .fetch_all(pool)
+    .fetch_all(database)
     .await
     .context("count what waits")?;
     rows.into_iter()
@@ -152,7 +151,7 @@ async fn waiting(pool: &PgPool, sweep: Option<i32>) -> anyhow::Result<Vec<Waitin
 }
 
 /// What the slots of live workers offer, with their names.
-async fn slots(pool: &PgPool, stale: Duration) -> anyhow::Result<Vec<(String, Offer)>> {
+async fn slots(database: impl PgExecutor<'_>, stale: Duration) -> anyhow::Result<Vec<(String, Offer)>> {
     let rows = sqlx::query!(
         "select host as \"host!\", slot as \"slot!\", n_gpus as \"n_gpus!\", gpu_model as \"gpu_model!\",
             gpu_memory_gib as \"gpu_memory_gib!\", labels as \"labels!\"
@@ -161,7 +160,7 @@ async fn slots(pool: &PgPool, stale: Duration) -> anyhow::Result<Vec<(String, Of
         order by host, slot",
         stale.as_secs_f64()
     )
-    .fetch_all(pool)
+    .fetch_all(database)
     .await
     .context("look at the slots")?;
     rows.into_iter()
@@ -179,11 +178,32 @@ async fn slots(pool: &PgPool, stale: Duration) -> anyhow::Result<Vec<(String, Of
 
 /// The slot that lacks least, in words; none if one lacks nothing.
 fn nearest(needs: &Needs, slots: &[(String, Offer)]) -> Option<String> {
-    let nearest = slots.iter().map(|(name, offer)| (needs.lacks(offer), name)).min_by_key(|it| it.0.len())?;
+    let lacking = slots.iter().map(|(name, offer)| (needs.lacks(offer), name, offer));
+    // GPUs cannot be added to a machine; of those that have enough, the largest comes nearest.
+    let far = |offer: &Offer| (offer.n_gpus < needs.n_gpus, std::cmp::Reverse(offer.gpu_memory_gib));
+    let nearest = lacking.min_by_key(|it| (!it.0.is_empty(), far(it.2).0, it.0.len(), far(it.2).1))?;
     match nearest {
-        (lacks, _) if lacks.is_empty() => None,
-        (lacks, name) => Some(format!("; the nearest, {name}, {}", lacks.join(" and "))),
+        (lacks, ..) if lacks.is_empty() => None,
+        (lacks, name, _) => Some(format!("; the nearest, {name}, {}", lacks.join(" and "))),
     }
+}
+
+/// What unfinished jobs of a sweep ask for and neither `own` slots nor those of live workers have: in words, with how many jobs
+/// ask for it and what the nearest slot has instead.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn unmatched(
+    tx: &mut Tx<'_>,
+    sweep: i32,
+    own: &[Offer],
+    stale: Duration,
+) -> anyhow::Result<Vec<(Needs, i64, String)>> {
+    let mut slots = slots(&mut **tx, stale).await?;
+    slots.extend(own.iter().map(|it| ("of this command".to_owned(), it.clone())));
+    let lanes = waiting(&mut **tx, Some(sweep)).await?;
+    let n_jobs = |it: &Waiting| it.n_blocked + it.n_held + it.n_later + it.n_due;
+    Ok(lanes.into_iter().filter_map(|it| Some((it.needs.clone(), n_jobs(&it), nearest(&it.needs, &slots)?))).collect())
 }
 
 /// Why one job waits, in words; none if it runs or has ended.

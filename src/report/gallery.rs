@@ -13,9 +13,9 @@ use rayon::prelude::*;
 use self::detail::Place;
 pub(super) use self::made::{Pair, Sheet};
 use self::shelf::Shelf;
-use super::Options;
 use super::format::{self, Digits};
 use super::view::{ImageRow, Report, Sample};
+use super::{Files, Options};
 use crate::image::{Rgb, jpeg, thumbnail};
 use crate::store::findings::Findings;
 
@@ -94,13 +94,19 @@ impl Shown {
 }
 
 /// The pictures of the first samples, as many as `options` and `n_bytes` allow.
-pub(super) fn gallery(report: &Report, findings: &Findings, options: &Options, n_bytes: usize) -> Gallery {
+pub(super) fn gallery(
+    report: &Report,
+    findings: &Findings,
+    options: &Options,
+    files: &dyn Files,
+    n_bytes: usize,
+) -> Gallery {
     // What models made is what a report of it is for; it may take half of the page.
-    let pairs = made::pairs(report, findings, options);
+    let pairs = made::pairs(report, findings, options, files);
     let n_pairs: usize = pairs.iter().flat_map(|it| &it.details).map(|it| it.uri.len() + 600).sum();
     let pairs = if n_pairs <= n_bytes / 2 { pairs } else { Vec::new() };
     let n_pairs = if pairs.is_empty() { 0 } else { n_pairs };
-    let sheet = made::sheet(report, findings, n_bytes / 2 - n_pairs);
+    let sheet = made::sheet(report, findings, files, n_bytes / 2 - n_pairs);
     let n_sheet = sheet.iter().flat_map(|it| &it.rows).flat_map(|it| &it.pictures).flatten().map(|it| it.0.len() + 200);
     let mut n_left = n_bytes - n_pairs - n_sheet.sum::<usize>();
     let mut gallery = Gallery { sheet, pairs, ..Gallery::default() };
@@ -108,7 +114,7 @@ pub(super) fn gallery(report: &Report, findings: &Findings, options: &Options, n
     let samples = &report.samples[..report.samples.len().min(options.max_samples)];
     // Few at a time: each holds a whole photograph and its copies in memory.
     for some in samples.chunks(AT_ONCE) {
-        let shown: Vec<Shown> = some.par_iter().map(|it| show(it, report, findings, options)).collect();
+        let shown: Vec<Shown> = some.par_iter().map(|it| show(it, report, findings, options, files)).collect();
         for it in shown {
             is_full |= it.n_bytes() > n_left;
             if !is_full {
@@ -132,8 +138,8 @@ pub(super) fn gallery(report: &Report, findings: &Findings, options: &Options, n
     gallery
 }
 
-fn show(sample: &Sample, report: &Report, findings: &Findings, options: &Options) -> Shown {
-    let mut shelf = Shelf::new(findings, options.max_pixels);
+fn show(sample: &Sample, report: &Report, findings: &Findings, options: &Options, files: &dyn Files) -> Shown {
+    let mut shelf = Shelf::new(findings, files, options.max_pixels);
     let mut shown = Shown {
         name: sample.name.clone(),
         disagreement: sample.disagreement.map(|it| Digits::two().number(it)).unwrap_or_default(),
@@ -262,7 +268,7 @@ fn scores(image: &ImageRow, report: &Report) -> Vec<(String, String)> {
 
 /// A whole picture as a small JPEG: its preview where there is a fit one, else made from the file.
 fn whole(idx: usize, shelf: &mut Shelf, findings: &Findings, options: &Options) -> Option<String> {
-    let preview = findings.images[idx].preview.as_ref().and_then(|it| std::fs::read(it).ok());
+    let preview = findings.images[idx].preview.as_ref().and_then(|it| shelf.files.read(it).ok());
     let is_fit = |it: &Vec<u8>| it.starts_with(&[0xff, 0xd8]) && it.len() <= MAX_PREVIEW_BYTES;
     if let Some(preview) = preview.filter(is_fit) {
         return Some(data_uri(&preview));

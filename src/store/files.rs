@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -105,18 +106,46 @@ impl FileHashes {
     }
 }
 
+/// Where a file was seen, and what it was like then.
+#[derive(Clone, Debug)]
+pub struct PlaceOf {
+    /// The hash of its bytes.
+    pub content: Hash,
+    /// Where.
+    pub path: PathBuf,
+    size_bytes: i64,
+    mtime_ns: i64,
+}
+
+impl PlaceOf {
+    /// Whether this machine has it, and as far as can be seen without reading it, as it was.
+    pub fn is_unchanged(&self) -> bool {
+        self.path.metadata().is_ok_and(|it| {
+            let mtime_ns = i128::from(it.mtime()) * 1_000_000_000 + i128::from(it.mtime_nsec());
+            // Of a file that was being written nothing is known.
+            self.mtime_ns == NO_STAMP
+                || (i128::from(self.size_bytes), i128::from(self.mtime_ns)) == (it.len().into(), mtime_ns)
+        })
+    }
+}
+
 /// Where files of these contents were seen, the latest first.
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn paths_of(pool: &PgPool, contents: &[Hash]) -> anyhow::Result<Vec<(Hash, PathBuf)>> {
+pub async fn places_of(pool: &PgPool, contents: &[Hash]) -> anyhow::Result<Vec<PlaceOf>> {
     let contents: Vec<Vec<u8>> = contents.iter().map(|it| it.0.to_vec()).collect();
     let rows = sqlx::query!(
-        "select content, path from source_file where content = any($1) order by seen_at desc, path",
+        "select content, path, bytes, mtime_ns from source_file where content = any($1) order by seen_at desc, path",
         &contents
     )
     .fetch_all(pool)
     .await
     .context("find the files")?;
-    rows.into_iter().map(|row| Ok((row.content.try_into()?, PathBuf::from(OsString::from_vec(row.path))))).collect()
+    rows.into_iter()
+        .map(|row| {
+            let path = PathBuf::from(OsString::from_vec(row.path));
+            Ok(PlaceOf { content: row.content.try_into()?, path, size_bytes: row.bytes, mtime_ns: row.mtime_ns })
+        })
+        .collect()
 }

@@ -10,9 +10,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::artifact::Artifacts;
-use super::files::paths_of;
+use super::files::places_of;
 use super::findings::{Failure, Findings, Image, Original, Score, SetScore, Source};
 use super::made::{origins, outputs};
+use super::upload::uploaded;
 use crate::job::outcome::PoolInput;
 use crate::job::task::{MetricId, Origin, Picture};
 use crate::job::{Hash, JobId};
@@ -165,10 +166,14 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
     files.extend(origins.originals.values().map(|it| it.content));
     // Where each content lies, and what the bytes there hash to.
     let mut paths: BTreeMap<Hash, (PathBuf, Hash)> = BTreeMap::new();
-    for (content, path) in paths_of(pool, &files).await? {
-        if path.exists() {
-            paths.entry(content).or_insert((path, content));
+    for place in places_of(pool, &files).await? {
+        if place.path.exists() {
+            paths.entry(place.content).or_insert((place.path, place.content));
         }
+    }
+    let away: Vec<Hash> = files.iter().filter(|it| !paths.contains_key(it)).copied().collect();
+    for content in uploaded(pool, &away).await? {
+        paths.insert(content, (artifacts.path(&content), content));
     }
     for output in outputs(pool, &made).await? {
         paths.insert(output.key, (artifacts.path(&output.artifact), output.artifact));

@@ -110,9 +110,22 @@ pub(super) struct Collector {
     faults: RefCell<Vec<Fault>>,
 }
 
+/// The text as a terminal may have it, every byte in its place: what would steer the terminal becomes question marks.
+fn inert(text: &str) -> String {
+    let steers = |it: char| {
+        it.is_control() && !matches!(it, '\n' | '\r' | '\t')
+            || matches!(it, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut inert = String::with_capacity(text.len());
+    for it in text.chars() {
+        if steers(it) { inert.extend(std::iter::repeat_n('?', it.len_utf8())) } else { inert.push(it) }
+    }
+    inert
+}
+
 impl Collector {
     pub(super) fn new(text: &str, file_name: &str) -> Self {
-        let source = Arc::new(NamedSource::new(file_name, text.to_owned()));
+        let source = Arc::new(NamedSource::new(file_name, inert(text)));
         Self { source, faults: RefCell::default() }
     }
 

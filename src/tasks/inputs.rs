@@ -21,6 +21,9 @@ pub struct Inputs {
     pub scores: Vec<PoolInput>,
     /// Where the part of a package was seen that the task loads.
     pub parts: Vec<PartFolder>,
+    /// What opens a package on the hub, where one must be downloaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_token: Option<HubToken>,
     /// The folder for what the task makes.
     pub scratch: OsString,
     /// Which attempt this is, from 1; one that was given back uncharged counts again.
@@ -45,6 +48,17 @@ pub struct Saved {
     pub step: u64,
     /// What the task wanted to know.
     pub meta: serde_json::Value,
+}
+
+/// A token of the Hugging Face hub, which goes through the pipe to the slot and is never shown.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HubToken(pub String);
+
+impl std::fmt::Debug for HubToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Where a file was seen.
@@ -91,7 +105,13 @@ impl Inputs {
                     }));
                 }
                 Err(error) => {
-                    let error = anyhow::Error::new(error).context(format!("read {}", path.display()));
+                    let is_away = it.job.is_none() && error.kind() == std::io::ErrorKind::NotFound;
+                    let mut error = anyhow::Error::new(error).context(format!("read {}", path.display()));
+                    if is_away {
+                        let help = "the file is not on this machine and no copy of it is in the store, where \
+                                    `jobctl enqueue --upload` puts one";
+                        error = error.context(help);
+                    }
                     last = Some(TaskError::Retry(again.into_iter().fold(error, anyhow::Error::context)));
                 }
             }

@@ -114,6 +114,16 @@ impl Memory {
     }
 }
 
+/// The package's folder on this machine, downloaded with the agent's token if need be.
+fn locate(name: &str, inputs: &Inputs) -> anyhow::Result<std::path::PathBuf> {
+    if Path::new(name).is_dir() {
+        return Ok(name.into());
+    }
+    let mut hub = hub::Hub::from_env();
+    hub.token = inputs.hub_token.as_ref().map(|it| it.0.clone()).or(hub.token);
+    hub.locate(name)
+}
+
 fn mixed_up() -> TaskError {
     TaskError::Fatal(anyhow!("the task asks for another part of a package than its hash is of"))
 }
@@ -134,7 +144,7 @@ fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Package, TaskError> 
         let root = if seen.is_dir() {
             seen
         } else {
-            match hub::locate(&it.name).with_context(|| format!("{} is gone", seen.display())) {
+            match locate(&it.name, inputs).with_context(|| format!("{} is gone", seen.display())) {
                 Ok(root) => root,
                 Err(error) => {
                     last = Some(TaskError::Retry(error));

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::child::Child;
@@ -20,6 +21,7 @@ use super::scratch::Scratch;
 use super::steady::Steady;
 use super::strays::Strays;
 use super::turn::{self, Bench};
+use super::vitals::{Slot, Vitals};
 use super::wish::{Stop, Wish};
 use super::within::within;
 use crate::config::Times;
@@ -38,6 +40,8 @@ pub struct Options {
     pub times: Times,
     /// When it stops by itself.
     pub until: Until,
+    /// Where it counts what it does.
+    pub vitals: Arc<Vitals>,
     /// What it is called by: jobs may ask for labels.
     pub labels: Vec<String>,
 }
@@ -74,8 +78,18 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
     let watch = Arc::new(tokio::task::spawn_blocking(Gpus::open).await?);
     let gpus = SlotDevice::describe(&options.slots, &watch);
     let id = introduce(&pool, &options, &gpus).await?;
+    if let Err(error) = artifacts.prepare() {
+        tracing::warn!(error = format!("{error:#}"), "results wait until the store can be written");
+    }
     let scratch = Scratch::new(&artifacts.scratch());
-    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace, patience: options.times.stale });
+    let bench = Arc::new(Bench {
+        pool,
+        artifacts,
+        scratch,
+        grace: options.times.grace,
+        patience: options.times.stale,
+        vitals: options.vitals.clone(),
+    });
     let agent = Arc::new(Agent {
         bench,
         options,
@@ -93,7 +107,8 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
             SlotDevice::Cpu => format!("cpu:{slot_idx}"),
             SlotDevice::Cuda(_) => device.name(),
         };
-        slots.spawn(serve(agent.clone(), name, device.clone()));
+        agent.options.vitals.slot(slot_idx, &name, Slot::Gone);
+        slots.spawn(serve(agent.clone(), slot_idx, name, device.clone()));
     }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
@@ -128,7 +143,8 @@ async fn introduce(pool: &PgPool, options: &Options, gpus: &[Gpu]) -> anyhow::Re
 }
 
 /// One slot's life: claim, run, settle, again.
-async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
+async fn serve(agent: Arc<Agent>, slot_idx: usize, slot: String, device: SlotDevice) {
+    let vitals = agent.options.vitals.clone();
     let n_threads = (machine::n_cores() / agent.options.slots.len()).max(1);
     let device_name = device.name();
     let offer = device.offer(&agent.gpus, &agent.options.labels);
@@ -151,16 +167,23 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
                 }
             },
         };
+        vitals.slot(slot_idx, &slot, Slot::Idle);
         bell.mark_unchanged();
         let worker = *lock(&agent.id);
+        let asked = Instant::now();
         let claimed = within(agent.options.times.stale, claim(&agent.bench.pool, worker, &slot, &offer, loaded)).await;
+        vitals.asked(asked.elapsed());
         child = match claimed {
             Ok(Some(job)) => {
                 loaded = job.affinity.or(loaded);
                 let orders = agent.begin(&job);
                 tracing::debug!(slot, job = job.id.0, lease = job.lease.0, kind = job.task.kind(), "begins");
-                let survivor = turn::take(&agent.bench, ready, &job, orders).await;
+                vitals.claimed(job.waited);
+                vitals.slot(slot_idx, &slot, Slot::Busy);
+                let span = tracing::info_span!("attempt", %worker, slot, job = job.id.0, lease = job.lease.0, attempt = job.number);
+                let survivor = turn::take(&agent.bench, ready, &job, orders).instrument(span).await;
                 lock(&agent.running).remove(&job.lease);
+                vitals.slot(slot_idx, &slot, if survivor.is_some() { Slot::Idle } else { Slot::Gone });
                 survivor
             }
             Ok(None) => {
@@ -177,6 +200,7 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
     if let Some(child) = child {
         child.end().await;
     }
+    vitals.slot(slot_idx, &slot, Slot::Gone);
 }
 
 /// Waits for a wake-up, the end of about `limit`, or the order to stop.
@@ -212,6 +236,7 @@ impl Agent {
     }
 
     fn set_stop(&self, stop: Stop) {
+        self.options.vitals.drains();
         self.stop.send_if_modified(|it| {
             let changes = *it < stop;
             *it = stop.max(*it);
@@ -232,6 +257,17 @@ async fn watch_memory(agent: &Arc<Agent>, worker: Uuid) -> anyhow::Result<()> {
         slots.iter().flat_map(SlotDevice::gpus).filter_map(of).collect::<Vec<_>>()
     })
     .await?;
+    for (device, mib) in &used {
+        if let Some(gpu) = agent.gpus.iter().find(|it| it.device == *device) {
+            let bytes = |n: i64, shift: u32| u64::try_from(n).unwrap_or_default() << shift;
+            agent.options.vitals.gpu(
+                device,
+                &gpu.model,
+                bytes(i64::from(*mib), 20),
+                bytes(i64::from(gpu.memory_gib), 30),
+            );
+        }
+    }
     note_memory(&agent.bench.pool, worker, &used).await
 }
 
@@ -249,6 +285,7 @@ async fn heartbeat(agent: Arc<Agent>) {
         // A connection that the network has forgotten must not cost the time in which another would do.
         match timeout(times.stale / 3, beat(pool, id)).await {
             Ok(Ok(Some(pulse))) => {
+                agent.options.vitals.beaten(true);
                 lock(&agent.steady).beat(Instant::now(), times.stale);
                 agent.want(|lease| pulse.cancelled.contains(&lease), |it| it.cancel = true);
                 agent.want(|lease| known.contains(&lease) && !pulse.holds(lease), |it| it.abandon = true);
@@ -262,8 +299,14 @@ async fn heartbeat(agent: Arc<Agent>) {
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }
             }
-            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot beat; trying again"),
-            Err(_) => tracing::warn!("Postgres does not answer a beat; trying again"),
+            Ok(Err(error)) => {
+                agent.options.vitals.beaten(false);
+                tracing::warn!(error = format!("{error:#}"), "cannot beat; trying again");
+            }
+            Err(_) => {
+                agent.options.vitals.beaten(false);
+                tracing::warn!("Postgres does not answer a beat; trying again");
+            }
         }
         match timeout(times.stale, watch_memory(&agent, id)).await {
             Ok(Ok(())) => {}

@@ -1,5 +1,6 @@
 //! The agent's side of a slot: starts the process, talks to it, ends it.
 
+use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -29,6 +30,60 @@ pub enum Said {
     Reply(Reply),
 }
 
+/// What a slot inherits of its agent's environment: all else may be a secret, such as the database's address, the keys of
+/// the store, or what another program was given. Names that end in `*` are beginnings.
+const INHERITED: [&str; 32] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "TMPDIR",
+    "TZ",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "RUST_BACKTRACE",
+    "JOBCTL_HOME",
+    "JOBCTL_LOG",
+    "JOBCTL_TEST_*",
+    "RAYON_NUM_THREADS",
+    "OMP_*",
+    "MKL_*",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "FAKETIME*",
+    "CUDA_*",
+    "CUDNN_*",
+    "CUBLAS_*",
+    "NCCL_*",
+    "NVIDIA_*",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "HF_ENDPOINT",
+    "XDG_CACHE_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "MALLOC_*",
+    "LLVM_PROFILE_FILE",
+];
+
+/// The part of this process's environment that a slot inherits.
+fn environment() -> impl Iterator<Item = (OsString, OsString)> {
+    // A proxy's address may hold a password; one that does is the agent's alone.
+    let proxies = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+    std::env::vars_os().filter(move |(name, value)| {
+        let is_proxy = || proxies.iter().any(|it| name.eq_ignore_ascii_case(it));
+        name.to_str().is_some_and(is_inherited) || is_proxy() && !value.to_string_lossy().contains('@')
+    })
+}
+
+fn is_inherited(name: &str) -> bool {
+    INHERITED.iter().any(|it| match it.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == *it,
+    })
+}
+
 /// A slot's process.
 pub struct Child {
     process: tokio::process::Child,
@@ -49,14 +104,14 @@ pub struct Child {
 type Line = (Vec<u8>, bool);
 
 impl Child {
-    /// Starts a slot on `device` that may use so many threads. It does not inherit the database's address.
+    /// Starts a slot on `device` that may use so many threads. Of the environment it inherits what [`INHERITED`] lists.
     ///
     /// # Errors
     /// The process cannot be started.
     pub fn start(device: &str, n_threads: usize) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("find this program's own file")?;
         let mut command = Command::new(program);
-        command.args(["slot", "--device", device, "--threads", &n_threads.to_string()]).env_remove("DATABASE_URL");
+        command.args(["slot", "--device", device, "--threads", &n_threads.to_string()]).env_clear().envs(environment());
         Self::spawn(command)
     }
 

@@ -9,9 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::job::needs::Offer;
 use crate::job::{JobId, Lease};
 use crate::queue::batch::{claim_many, finish_many};
-use crate::queue::claim::Claimed;
+use crate::queue::claim::{Claimed, claim};
 use crate::queue::{LeaseLost, settle};
 
 /// The most that one statement is about.
@@ -20,7 +21,6 @@ const MOST: usize = 512;
 struct Claim {
     worker: Uuid,
     slot: String,
-    lane: i16,
     answer: oneshot::Sender<anyhow::Result<Option<Claimed>>>,
 }
 
@@ -38,23 +38,23 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk that needs two connections of `pool`.
-    pub fn open(pool: PgPool) -> Self {
+    /// A desk of slots that offer the same; it needs two connections of `pool`.
+    pub fn open(pool: PgPool, offer: Offer) -> Self {
         let (claims, asked) = mpsc::unbounded_channel();
         let (ends, ended) = mpsc::unbounded_channel();
         let mut clerks = JoinSet::new();
-        clerks.spawn(claim_all(pool.clone(), asked));
+        clerks.spawn(claim_all(pool.clone(), offer, asked));
         clerks.spawn(finish_all(pool, ended));
         Self { claims, ends, _clerks: clerks }
     }
 
-    /// Takes the best ready job of a lane for a slot that has nothing loaded; none when nothing is ready.
+    /// Takes the best ready job for a slot that has nothing loaded; none when nothing is ready.
     ///
     /// # Errors
     /// Postgres is out of reach.
-    pub async fn claim(&self, worker: Uuid, slot: &str, lane: i16) -> anyhow::Result<Option<Claimed>> {
+    pub async fn claim(&self, worker: Uuid, slot: &str) -> anyhow::Result<Option<Claimed>> {
         let (answer, answered) = oneshot::channel();
-        self.claims.send(Claim { worker, slot: slot.to_owned(), lane, answer }).map_err(|_| closed())?;
+        self.claims.send(Claim { worker, slot: slot.to_owned(), answer }).map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
 
@@ -73,20 +73,24 @@ fn closed() -> anyhow::Error {
     anyhow!("the desk is closed")
 }
 
-async fn claim_all(pool: PgPool, mut asked: mpsc::UnboundedReceiver<Claim>) {
+async fn claim_all(pool: PgPool, offer: Offer, mut asked: mpsc::UnboundedReceiver<Claim>) {
     let mut waiting = Vec::new();
     while asked.recv_many(&mut waiting, MOST).await > 0 {
-        let mut groups: HashMap<(Uuid, i16), Vec<Claim>> = HashMap::new();
+        let mut groups: HashMap<Uuid, Vec<Claim>> = HashMap::new();
         for claim in waiting.drain(..) {
-            groups.entry((claim.worker, claim.lane)).or_default().push(claim);
+            groups.entry(claim.worker).or_default().push(claim);
         }
-        for ((worker, lane), claims) in groups {
-            let slots: Vec<String> = claims.iter().map(|it| it.slot.clone()).collect();
-            match claim_many(&pool, worker, &slots, lane).await {
-                Ok(jobs) => hand_out(&pool, claims, jobs).await,
-                Err(error) => {
-                    for claim in claims {
-                        let _ = claim.answer.send(Err(anyhow!("{error:#}")));
+        for (worker, mut claims) in groups {
+            // Each round takes of what comes first: another lane's turn may come after it.
+            while !claims.is_empty() {
+                let slots: Vec<String> = claims.iter().map(|it| it.slot.clone()).collect();
+                match take(&pool, worker, &slots, &offer).await {
+                    Ok(jobs) if jobs.is_empty() => {
+                        claims.drain(..).for_each(|it| drop(it.answer.send(Ok(None))));
+                    }
+                    Ok(jobs) => claims = hand_out(&pool, claims, jobs).await,
+                    Err(error) => {
+                        claims.drain(..).for_each(|it| drop(it.answer.send(Err(anyhow!("{error:#}")))));
                     }
                 }
             }
@@ -94,12 +98,27 @@ async fn claim_all(pool: PgPool, mut asked: mpsc::UnboundedReceiver<Claim>) {
     }
 }
 
-async fn hand_out(pool: &PgPool, claims: Vec<Claim>, jobs: Vec<(String, Claimed)>) {
+/// Many jobs, or the one that stands behind a limit.
+async fn take(pool: &PgPool, worker: Uuid, slots: &[String], offer: &Offer) -> anyhow::Result<Vec<(String, Claimed)>> {
+    let many = if slots.len() > 1 { claim_many(pool, worker, slots, offer).await? } else { Vec::new() };
+    if !many.is_empty() {
+        return Ok(many);
+    }
+    let one = claim(pool, worker, &slots[0], offer, None).await?;
+    Ok(one.into_iter().map(|it| (slots[0].clone(), it)).collect())
+}
+
+/// Gives jobs to those who asked, and returns those for whom there was none.
+async fn hand_out(pool: &PgPool, claims: Vec<Claim>, jobs: Vec<(String, Claimed)>) -> Vec<Claim> {
     let mut jobs: HashMap<String, Claimed> = jobs.into_iter().collect();
+    let mut left = Vec::new();
     for claim in claims {
-        let job = jobs.remove(&claim.slot);
+        let Some(job) = jobs.remove(&claim.slot) else {
+            left.push(claim);
+            continue;
+        };
         // Who asked has gone: a job is given back.
-        if let Err(Ok(Some(job))) = claim.answer.send(Ok(job)) {
+        if let Err(Ok(Some(job))) = claim.answer.send(Ok(Some(job))) {
             let given_back = async {
                 let mut tx = pool.begin().await?;
                 settle::release(&mut tx, job.id, job.lease).await?;
@@ -110,6 +129,7 @@ async fn hand_out(pool: &PgPool, claims: Vec<Claim>, jobs: Vec<(String, Claimed)
             }
         }
     }
+    left
 }
 
 async fn finish_all(pool: PgPool, mut ended: mpsc::UnboundedReceiver<End>) {

@@ -47,6 +47,12 @@ impl SlotDevice {
         slots.iter().flat_map(|slot| slot.gpus().iter().map(|it| describe(slot, *it)).collect::<Vec<_>>()).collect()
     }
 
+    /// What these slots have to offer, without labels.
+    pub fn offers(slots: &[Self]) -> Vec<Offer> {
+        let gpus = Self::describe(slots, &Gpus::open());
+        slots.iter().map(|it| it.offer(&gpus, &[])).collect()
+    }
+
     /// What a slot on it has to offer, of the GPUs that the worker has: of several the least.
     pub(super) fn offer(&self, gpus: &[Gpu], labels: &[String]) -> Offer {
         let name = self.name();
@@ -130,7 +136,7 @@ mod tests {
 
     #[test]
     fn devices_are_what_the_list_names() {
-        assert_eq!(slots(Some("cpu"), Some(3)).unwrap(), [SlotDevice::Cpu; 3]);
+        assert_eq!(slots(Some("cpu"), Some(3)).unwrap(), vec![SlotDevice::Cpu; 3]);
         for (list, what) in [("gpu", "no device"), ("cuda:x", "no device"), ("", "no device"), ("cpu,cpu", "twice")] {
             let error = slots(Some(list), Some(1)).unwrap_err().to_string();
             assert!(error.contains(what), "{list}: {error}");

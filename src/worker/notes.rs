@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use tokio::time::sleep;
 
 use super::pipe::Keep;
@@ -167,21 +167,12 @@ impl To {
 
     /// Puts the file of a scratch folder into the store.
     async fn store(&self, file: &Path) -> Result<(Hash, u64), Trouble> {
-        let path = file.to_owned();
         let within = self.bench.scratch.holds(file);
         within.map_err(Trouble::Stays)?;
-        let bench = self.bench.clone();
-        let stored = tokio::task::spawn_blocking(move || take(&bench, &path)).await;
-        stored.context("store the checkpoint").map_err(Trouble::Stays)?
+        let found = file.symlink_metadata().with_context(|| format!("find the checkpoint {}", file.display()));
+        if !found.map_err(Trouble::Stays)?.is_file() {
+            return Err(Trouble::Stays(anyhow::anyhow!("the checkpoint {} is no file", file.display())));
+        }
+        self.bench.artifacts.take(file).await.map_err(Trouble::Passes)
     }
-}
-
-fn take(bench: &Bench, path: &PathBuf) -> Result<(Hash, u64), Trouble> {
-    let is_there = || -> anyhow::Result<()> {
-        let found = path.symlink_metadata().with_context(|| format!("find the checkpoint {}", path.display()))?;
-        ensure!(found.is_file(), "the checkpoint {} is no file", path.display());
-        Ok(())
-    };
-    is_there().map_err(Trouble::Stays)?;
-    bench.artifacts.take(path).map_err(Trouble::Passes)
 }

@@ -27,18 +27,19 @@ pub(super) enum Stored {
 ///
 /// # Errors
 /// The disk is full, say; nothing is lost then.
-pub(super) fn store(artifacts: &Artifacts, task: &Task, output: &Output) -> anyhow::Result<Stored> {
+pub(super) async fn store(artifacts: &Artifacts, task: &Task, output: &Output) -> anyhow::Result<Stored> {
     Ok(match output {
         Output::Evaluated { preview, .. } => {
             let bytes = STANDARD.decode(preview).context("understand the preview")?;
-            Stored::Preview(artifacts.put(&bytes)?, bytes.len())
+            let n_bytes = bytes.len();
+            Stored::Preview(artifacts.put(bytes).await?, n_bytes)
         }
         Output::Made { file, .. } => {
-            let (hash, n_bytes) = artifacts.take(Path::new(file))?;
+            let (hash, n_bytes) = artifacts.take(Path::new(file)).await?;
             Stored::File(Artifact { hash, n_bytes, media: media(task) })
         }
         Output::Rehearsed { file: Some(file), .. } => {
-            let (hash, n_bytes) = artifacts.take(Path::new(file))?;
+            let (hash, n_bytes) = artifacts.take(Path::new(file)).await?;
             Stored::File(Artifact { hash, n_bytes, media: media(task) })
         }
         Output::Rehearsed { file: None, .. } | Output::Pooled { .. } => Stored::Nothing,

@@ -1,10 +1,15 @@
 //! The queue on a real Postgres.
 
+mod batch;
 mod claims;
 mod control;
 mod edges;
 mod fencing;
 mod histories;
+mod limits;
+mod needs;
+mod order;
 mod rescue;
 mod sharing;
 mod tries;
+mod why;

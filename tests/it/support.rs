@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub mod certificates;
 pub mod database;
 pub mod graph;
 pub mod pictures;
 pub mod process;
+pub mod s3;
 
 /// The checkout.
 pub fn root() -> &'static Path {

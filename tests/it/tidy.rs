@@ -106,6 +106,16 @@ fn only_three_modules_speak_sql() {
 }
 
 #[test]
+fn locks_that_outlive_a_transaction_are_not_taken() {
+    // A pooler between a worker and Postgres would leave them to whoever comes next.
+    for (path, text) in ["src", "migrations"].into_iter().flat_map(all_texts) {
+        for word in [concat!("pg_advisory", "_lock"), concat!("pg_try_advisory", "_lock")] {
+            assert!(!text.contains(word), "{} takes {word}", path.display());
+        }
+    }
+}
+
+#[test]
 fn every_file_says_what_it_owns_and_is_short() {
     for (path, text) in ["src", "tests"].into_iter().flat_map(sources) {
         assert!(text.starts_with("//!"), "{} does not begin with `//!`", path.display());

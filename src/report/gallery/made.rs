@@ -8,9 +8,9 @@ use super::shelf::Shelf;
 use super::{DETAIL_QUALITY, Detail, WHOLE_QUALITY, data_uri, scores};
 use crate::image::{self, Rgb, jpeg, thumbnail};
 use crate::job::Hash;
-use crate::report::Options;
 use crate::report::format;
 use crate::report::view::Report;
+use crate::report::{Files, Options};
 use crate::store::findings::{Findings, Making};
 
 /// The most samples of a sheet.
@@ -49,7 +49,7 @@ pub(in crate::report) struct Pair {
 }
 
 /// The sheet of photographs and generated pictures; none where nothing was generated.
-pub(super) fn sheet(report: &Report, findings: &Findings, n_bytes: usize) -> Option<Sheet> {
+pub(super) fn sheet(report: &Report, findings: &Findings, files: &dyn Files, n_bytes: usize) -> Option<Sheet> {
     let is_generated = |it: &usize| matches!(report.sources[*it].making, Some(Making::Generated { .. }));
     let is_shown = |it: &usize| {
         let source = &report.sources[*it];
@@ -76,7 +76,7 @@ pub(super) fn sheet(report: &Report, findings: &Findings, n_bytes: usize) -> Opt
         let images: Vec<Option<usize>> = shown.iter().map(|&it| of_sample(sample, it)).collect();
         let small = |idx: &Option<usize>| {
             let image = &findings.images[(*idx)?];
-            let preview = std::fs::read(image.preview.as_ref()?).ok()?;
+            let preview = files.read(image.preview.as_ref()?).ok()?;
             let picture = image::decode(&preview, image::MAX_PIXELS).ok()?;
             let bytes = jpeg::encode(&thumbnail(&picture, SIDE), WHOLE_QUALITY).ok()?;
             Some((data_uri(&bytes), format::size(image.size)))
@@ -106,7 +106,7 @@ fn beginning(prompt: &str) -> String {
 }
 
 /// Originals with all their reconstructions, at the place where the first of these differs most from its original.
-pub(super) fn pairs(report: &Report, findings: &Findings, options: &Options) -> Vec<Pair> {
+pub(super) fn pairs(report: &Report, findings: &Findings, options: &Options, files: &dyn Files) -> Vec<Pair> {
     let made: Vec<usize> = (0..findings.images.len()).filter(|&it| findings.images[it].original.is_some()).collect();
     let mut originals: Vec<Hash> = made.iter().filter_map(|&it| original_key(findings, it)).collect();
     let mut seen = HashSet::new();
@@ -115,8 +115,8 @@ pub(super) fn pairs(report: &Report, findings: &Findings, options: &Options) -> 
     for key in originals.into_iter().take(MOST_ORIGINALS) {
         let images: Vec<usize> = made.iter().copied().filter(|&it| original_key(findings, it) == Some(key)).collect();
         let Some(&first) = images.first() else { continue };
-        let Some(original) = original(findings, first, options.max_pixels) else { continue };
-        let mut shelf = Shelf::new(findings, options.max_pixels);
+        let Some(original) = original(findings, files, first, options.max_pixels) else { continue };
+        let mut shelf = Shelf::new(findings, files, options.max_pixels);
         let Some(picture) = shelf.picture(first) else { continue };
         let place = Place::of_largest_difference(&original, &picture, options.detail);
         let detail = |picture: &Rgb, label: String, scores: Vec<(String, String)>| {
@@ -141,9 +141,9 @@ fn original_key(findings: &Findings, image: usize) -> Option<Hash> {
     findings.images[image].original.as_ref().map(|it| it.picture.key())
 }
 
-fn original(findings: &Findings, image: usize, max_pixels: u64) -> Option<Rgb> {
+fn original(findings: &Findings, files: &dyn Files, image: usize, max_pixels: u64) -> Option<Rgb> {
     let original = findings.images[image].original.as_ref()?;
     let path: &Path = original.path.as_deref()?;
-    let bytes = std::fs::read(path).ok().filter(|it| Hash::of(it) == original.picture.content)?;
+    let bytes = files.read(path).ok().filter(|it| Hash::of(it) == original.picture.content)?;
     image::make(&bytes, &original.picture.steps, max_pixels).ok()
 }

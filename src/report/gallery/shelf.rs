@@ -6,13 +6,14 @@ use std::path::Path;
 use crate::image::{self, Rgb};
 use crate::job::Hash;
 use crate::job::task::Step;
-use crate::report::format;
 use crate::report::view::Report;
+use crate::report::{Files, format};
 use crate::store::findings::Findings;
 
 /// Makes pictures, and remembers what it could not make.
 pub(super) struct Shelf<'a> {
     findings: &'a Findings,
+    pub(super) files: &'a dyn Files,
     max_pixels: u64,
     /// The file that was decoded last.
     decoded: Option<(Hash, Result<Rgb, String>)>,
@@ -22,8 +23,8 @@ pub(super) struct Shelf<'a> {
 }
 
 impl<'a> Shelf<'a> {
-    pub(super) fn new(findings: &'a Findings, max_pixels: u64) -> Self {
-        Self { findings, max_pixels, decoded: None, cropped: None, failed: BTreeMap::new() }
+    pub(super) fn new(findings: &'a Findings, files: &'a dyn Files, max_pixels: u64) -> Self {
+        Self { findings, files, max_pixels, decoded: None, cropped: None, failed: BTreeMap::new() }
     }
 
     /// The picture of an image; none where it cannot be made, which [`Shelf::problems`] then tells.
@@ -91,7 +92,7 @@ impl<'a> Shelf<'a> {
     fn read(&self, content: Hash, path: Option<&Path>) -> Result<Rgb, String> {
         let path = path.ok_or("its file is not known on this machine")?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        let bytes = std::fs::read(path).map_err(|it| format!("{name} cannot be read ({it})"))?;
+        let bytes = self.files.read(path).map_err(|it| format!("{name} cannot be read ({it})"))?;
         if Hash::of(&bytes) != content {
             return Err(format!("{name} has changed since it was scored"));
         }

@@ -20,7 +20,7 @@ pub(super) fn limits(top: &Block) -> BTreeMap<String, Duration> {
         return BTreeMap::new();
     };
     let block = Block { title: "[limits]", table, span: value.span(), faults: top.faults };
-    check_keys(&block, Task::KINDS);
+    check_keys(&block, &Task::KINDS);
     Task::KINDS.iter().filter_map(|&kind| Some((kind.to_owned(), limit(&block, kind)?))).collect()
 }
 

@@ -76,6 +76,7 @@ impl Storm {
             }
             let fault = deck.pop().expect("it was filled");
             let before = attempts_by_outcome(&field.pool).await;
+            let struck = Instant::now();
             fault.strike(&mut field, &mut dice).await;
             sleep(Duration::from_millis(dice.random_range(200..700))).await;
             outcome.wrong.extend(field.supervise());
@@ -86,6 +87,7 @@ impl Storm {
                 *ended.entry(word.clone()).or_default() += count - before.get(&word).unwrap_or(&0);
             }
             outcome.n_rounds += 1;
+            println!("round {:3}: {} ({:.1} s)", outcome.n_rounds, fault.words(), struck.elapsed().as_secs_f64());
             if self.fences == Fences::Down || outcome.n_rounds.is_multiple_of(5) {
                 outcome.wrong.extend(look(&field.pool).await);
             }
@@ -158,9 +160,11 @@ async fn unfinished_jobs(pool: &PgPool) -> String {
 
 /// The broken laws, as soon as Postgres answers.
 async fn look(pool: &PgPool) -> Vec<String> {
+    let begun = Instant::now();
     loop {
         match broken(pool).await {
             Ok(broken) => return broken,
+            Err(error) if begun.elapsed() > QUIET => return vec![format!("cannot look: {error:#}")],
             Err(error) => patience(&error).await,
         }
     }

@@ -169,3 +169,53 @@ fn axes_multiply_or_are_zipped() {
     assert_eq!(names(&text("zip")), ["g model=a size=64x64 steps=2", "g model=b size=96x96 steps=3"]);
     assert_eq!(names(&text("grid")).len(), 8);
 }
+
+#[test]
+fn resources_say_what_each_job_asks_of_a_slot() {
+    let text = r#"
+        name = "t"
+        max_running = 7
+        [resources]
+        gpu = "H100"
+        gpu_memory = 80
+        labels = ["lab", "disk", "lab"]
+        [[images]]
+        name = "photos"
+        path = "photos"
+        [[generate]]
+        name = "full"
+        model = "sd3"
+        prompts = ["a fox"]
+        size = 64
+        [[generate]]
+        name = "own"
+        model = "sd3"
+        prompts = ["a hen"]
+        size = 64
+        [generate.resources]
+        gpus = 2
+        gpu = "A100"
+        labels = []
+        [evaluate]
+        metrics = ["glcm_score", "compression_ratio"]
+    "#;
+    let (with, _) = planned(text, &[&[("photos", "a")]]);
+    assert_eq!(with.max_running, Some(7));
+    let asked: BTreeSet<String> = with.jobs.iter().map(|it| format!("{} {}", it.task.kind(), it.needs)).collect();
+    let h100 = "a GPU called `h100` with 80 GiB of a worker labelled `disk` and `lab`";
+    let a100 = "a slot of 2 GPUs called `a100` with 80 GiB";
+    let any = "any slot of a worker labelled `disk` and `lab`";
+    // The empty prompt of the guidance is one job for both, which asks what the first asks.
+    let mut expected: BTreeSet<String> = [format!("evaluate {any}"), format!("pool {any}")].into();
+    for kind in ["encode", "denoise", "decode"] {
+        expected.extend([format!("{kind} {h100}"), format!("{kind} {a100}")]);
+    }
+    assert_eq!(asked, expected);
+    // None of it is part of the work.
+    let start = text.find("[resources]").unwrap();
+    let end = text.find("[[images]]").unwrap();
+    let bare = format!("{}{}", &text[..start], &text[end..]).replace("max_running = 7", "priority = 3");
+    let (without, _) = planned(&bare, &[&[("photos", "a")]]);
+    assert_eq!(with.key(), without.key());
+    assert_eq!(without.jobs[0].needs.to_string(), "a GPU", "bf16 needs one");
+}

@@ -8,7 +8,7 @@ use jobctl::job::outcome::Cause;
 use jobctl::job::task::{Evaluate, MetricId, Picture, Task};
 use jobctl::job::{Hash, JobId};
 use jobctl::plan::{Cell, Edge, EdgeKind, Job, Plan, Source};
-use jobctl::queue::claim::{Claimed, Introduction, claim, register};
+use jobctl::queue::claim::{Claimed, Gpu, Introduction, claim, register};
 use jobctl::queue::submit::{self, Submitted};
 use jobctl::queue::{Tx, settle};
 use jobctl::store::record::record_plan;
@@ -100,9 +100,13 @@ impl Database {
 
     /// Registers a worker.
     pub async fn worker(&self) -> Uuid {
+        self.worker_with(&[], &[]).await
+    }
+
+    /// Registers a worker with labels and GPUs.
+    pub async fn worker_with(&self, labels: &[String], gpus: &[Gpu]) -> Uuid {
         let id = Uuid::now_v7();
-        let worker =
-            Introduction { id, host: "host", program: "test", machine: "machine", n_slots: 1, labels: &[], gpus: &[] };
+        let worker = Introduction { id, host: "host", program: "test", machine: "machine", n_slots: 1, labels, gpus };
         register(&self.pool, &worker).await.unwrap();
         id
     }
@@ -182,5 +186,12 @@ impl Database {
             )
             .await;
         assert_eq!(open, 0, "an attempt's end and its job's state disagree");
+        let leaked = self
+            .number(
+                "select count(*) from permit
+                where lease is not null and lease not in (select lease from job where state = 'running')",
+            )
+            .await;
+        assert_eq!(leaked, 0, "a place behind a gate is held by an attempt that has ended");
     }
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use super::Ground;
+use crate::job::needs::Needs;
 use crate::job::task::Task;
 use crate::job::task::rehearse::Rehearse;
 use crate::plan::{Job, Plan};
@@ -55,6 +56,8 @@ pub(super) fn plans(n: u32) -> Vec<Plan> {
 pub(super) fn nobodys(n: u32) -> Plan {
     let mut plan = plan("elsewhere", (0..u64::from(n)).map(|it| u64::MAX - it));
     plan.priority = 100;
+    let needs = Arc::new(Needs { labels: vec!["elsewhere".to_owned()], ..Needs::default() });
+    plan.jobs.iter_mut().for_each(|it| it.needs = needs.clone());
     plan
 }
 

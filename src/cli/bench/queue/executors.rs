@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use crate::job::needs::Offer;
 use crate::queue::claim::{Claimed, Introduction, beat, claim, register};
-use crate::queue::lanes::LANE_ANY;
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::worker::desk::Desk;
@@ -57,7 +56,7 @@ impl Executors {
         let shared = Arc::new(Shared {
             pool: pool.clone(),
             worker,
-            desk: (how == How::Batched).then(|| Desk::open(pool.clone())),
+            desk: (how == How::Batched).then(|| Desk::open(pool.clone(), Offer::default())),
             bells: Bells::default(),
             n_left: AtomicUsize::new(n_jobs),
             all_done: Notify::new(),
@@ -110,7 +109,7 @@ async fn execute<Start: Fn(&Claimed)>(shared: Arc<Shared<Start>>, slot: String) 
         bell.mark_unchanged();
         let Shared { pool, worker, .. } = &*shared;
         let claimed = match &shared.desk {
-            Some(desk) => desk.claim(*worker, &slot, LANE_ANY).await?,
+            Some(desk) => desk.claim(*worker, &slot).await?,
             None => claim(pool, *worker, &slot, &Offer::default(), None).await?,
         };
         let Some(job) = claimed else {
