@@ -171,7 +171,7 @@ async fn a_sweep_that_stops_tells_what_runs_to_end() {
 async fn a_job_that_is_given_back_waits_for_a_parent_that_was_revived_meanwhile() {
     let db = Database::new().await;
     let worker = db.worker().await;
-    let plan = graph("pool", &["a", "b", "pool"], &[(0, 2, EdgeKind::After), (1, 2, EdgeKind::After)]);
+    let plan = graph("pool", &["a", "b", "pool"], &[(0, 2, After), (1, 2, After)]);
     db.submit(&plan).await;
     db.work_on(worker, "a", How::Fail).await;
     db.work_on(worker, "b", How::Finish).await;
