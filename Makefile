@@ -30,8 +30,15 @@ lint: ## Check format, clippy's lints, dependencies and shell scripts
 	cargo clippy --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then (set -x; cargo deny check); \
 	  else echo 'lint: no cargo-deny: `cargo install cargo-deny --locked` brings it'; fi
-	@if command -v shellcheck >/dev/null; then (set -x; shellcheck deploy/*.sh jobs/*.sh .ci/run); \
+	@if command -v shellcheck >/dev/null; then (set -x; shellcheck deploy/*.sh deploy/slurm/*.sbatch jobs/*.sh .ci/run); \
 	  else echo 'lint: no shellcheck: `apt-get install shellcheck` brings it'; fi
+	@for tool in 'systemd-analyze verify deploy/systemd/jobctl-worker@.service' 'hadolint deploy/compose/Dockerfile' \
+	  'promtool check rules deploy/prometheus/jobctl.rules.yml' 'kubernetes-validate --strict deploy/kubernetes/worker.yaml' \
+	  'check-jsonschema --builtin-schema vendor.compose-spec deploy/compose/docker-compose.yml'; do \
+	  command -v "$${tool%% *}" >/dev/null \
+	    || { echo "lint: not here, so not run: $$tool"; continue; }; \
+	  (set -x; $$tool); \
+	done
 
 sqlx: ## Check the queries against a fresh database and renew .sqlx
 	@command -v cargo-sqlx >/dev/null || { echo 'sqlx: first `cargo install sqlx-cli --version 0.9.0 --no-default-features --features postgres,rustls`' >&2; exit 1; }

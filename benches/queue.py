@@ -9,6 +9,7 @@ with the lowest and the highest.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -107,16 +108,16 @@ def scenarios():
             f", {ask.unmatched:,} others ahead": {"unmatched": ask.unmatched},
             ", old snapshot": {"snapshot": True},
         }
-        for words, ground in grounds.items():
-            of = {"executors": 16, "rate": 200, "seconds": ask.seconds, **ground}
+        for (words, ground), each in itertools.product(grounds.items(), [1, 10]):
+            of = {"executors": 16, "rate": 200, "each": each, "seconds": ask.seconds, **ground}
             for key in ["p50_ms", "p99_ms"]:
-                yield f"start after enqueue at 200 a second, {key[:3]} in ms{words}", key, {
+                yield f"start after enqueue at 200 a second, {each} at a time, {key[:3]} in ms{words}", key, {
                     "jobctl, single": lambda of=of: ours("latency", **of),
                     "riverqueue": lambda of=of: theirs("riverqueue", **of),
                     "Procrastinate": lambda of=of: theirs("Procrastinate", **of),
                 }
-            if words:
-                plain = {name: n for name, n in of.items() if name not in ("rate", "seconds")}
+            if words and each == 1:
+                plain = {name: n for name, n in of.items() if name not in ("rate", "seconds", "each")}
                 yield f"no-op jobs a second, 16 executors{words}", "jobs_per_s", {
                     "jobctl, single": lambda of=plain: ours("burn", "single", jobs=ask.jobs, **of),
                     "jobctl, batched": lambda of=plain: ours("burn", "batched", jobs=ask.jobs, **of),

@@ -9,6 +9,7 @@ mod generate;
 mod jobs;
 mod limit;
 mod lines;
+pub mod log;
 mod logs;
 mod model;
 mod pause;
@@ -17,10 +18,12 @@ mod priority;
 mod report;
 mod retry;
 mod run;
+mod schedule;
 mod score;
 mod show;
 mod slot;
 mod status;
+mod top;
 mod worker;
 
 use std::process::ExitCode;
@@ -64,6 +67,9 @@ impl From<Outcome> for ExitCode {
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// What log lines look like; else $JOBCTL_LOG_FORMAT, else text. $JOBCTL_LOG (or $RUST_LOG) says what is logged.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<log::Format>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -72,7 +78,9 @@ enum Command {
     Enqueue(enqueue::Args),
     Plan(enqueue::PlanArgs),
     Worker(worker::Args),
+    Schedule(schedule::Args),
     Status(status::Args),
+    Top(top::Args),
     Jobs(jobs::Args),
     Show(show::Args),
     Logs(logs::Args),
@@ -102,7 +110,9 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Enqueue(args) => block_on(enqueue::run(args, config)),
         Command::Plan(args) => block_on(enqueue::plan_only(args, config)),
         Command::Worker(args) => block_on(worker::run(args, config)),
+        Command::Schedule(args) => block_on(schedule::run(args, config)),
         Command::Status(args) => block_on(status::run(args, config)),
+        Command::Top(args) => block_on(top::run(args, config)),
         Command::Jobs(args) => block_on(jobs::run(args, config)),
         Command::Show(args) => block_on(show::run(args, config)),
         Command::Logs(args) => block_on(logs::run(args, config)),

@@ -71,6 +71,23 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// What the environment says about logging.
+#[derive(Clone, Debug, Default)]
+pub struct LogWishes {
+    /// What is logged, and the variable that says so: `JOBCTL_LOG`, else `RUST_LOG`.
+    pub filter: Option<(&'static str, String)>,
+    /// What a line looks like: `JOBCTL_LOG_FORMAT`.
+    pub format: Option<String>,
+}
+
+impl LogWishes {
+    /// Reads the environment.
+    pub fn from_env() -> Self {
+        let filter = ["JOBCTL_LOG", "RUST_LOG"].into_iter().find_map(|name| Some((name, variable(name)?)));
+        Self { filter, format: variable("JOBCTL_LOG_FORMAT") }
+    }
+}
+
 impl Config {
     /// Reads the environment.
     ///

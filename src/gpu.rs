@@ -6,6 +6,7 @@ pub mod kernels;
 pub mod linear;
 pub mod norm;
 pub mod pointwise;
+pub mod tokens;
 
 use anyhow::{Context, bail};
 use candle_core::{DType, Device};

@@ -5,6 +5,7 @@ pub mod files;
 pub mod jpeg;
 pub mod labels;
 pub mod png;
+pub mod resize;
 
 mod blur;
 mod error;

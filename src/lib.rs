@@ -9,6 +9,7 @@ pub mod job;
 pub mod image;
 pub mod gpu;
 pub mod models;
+pub mod train;
 pub mod metrics;
 pub mod stats;
 

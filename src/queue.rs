@@ -2,11 +2,13 @@
 
 pub mod batch;
 pub mod bulk;
+pub mod calendar;
 pub mod claim;
 pub mod control;
 mod deadlines;
 pub mod devices;
 pub mod fence;
+pub mod gauge;
 pub mod lanes;
 pub mod limit;
 pub mod load;
@@ -15,9 +17,11 @@ pub mod look;
 pub mod order;
 pub mod remake;
 pub mod rescue;
+pub mod schedule;
 pub mod settle;
 pub mod submit;
 pub mod wake;
+pub mod watch;
 pub mod why;
 
 use sqlx::{Postgres, Transaction};

@@ -9,5 +9,6 @@ pub mod read;
 pub mod check;
 pub mod record;
 pub mod rehearsal;
+pub mod retention;
 pub mod sweep_up;
 pub mod upload;

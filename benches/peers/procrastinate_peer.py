@@ -12,7 +12,7 @@ from psycopg import sql
 def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
-    for name in ["executors", "pool", "jobs", "rate", "seconds", "history", "unmatched"]:
+    for name in ["executors", "pool", "jobs", "rate", "seconds", "history", "unmatched", "each"]:
         parser.add_argument(f"--{name}", type=int, default=0)
     return parser.parse_args()
 
@@ -88,13 +88,14 @@ async def open_loop():
     await asyncio.sleep(0.5)
     begun = time.perf_counter() - start
     inserts = []
-    for idx in range(ask.rate * ask.seconds):
-        due = begun + idx / ask.rate
+    each = max(ask.each, 1)
+    for idx in range(-(-ask.rate * ask.seconds // each)):
+        due = begun + idx * each / ask.rate
         await asyncio.sleep(max(0, due - (time.perf_counter() - start)))
-        inserts.append(asyncio.create_task(noop.defer_async(at=due)))
+        inserts.append(asyncio.create_task(noop.batch_defer_async(*[{"at": due}] * each)))
     await asyncio.gather(*inserts)
     limit = time.perf_counter() + 60
-    while len(waits) < len(inserts) and time.perf_counter() < limit:
+    while len(waits) < len(inserts) * each and time.perf_counter() < limit:
         await asyncio.sleep(0.02)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -5,6 +5,8 @@ mod enqueue;
 mod generate;
 mod metrics;
 mod queue;
+mod train;
+mod watch;
 
 use super::{Outcome, block_on};
 use crate::config::Config;
@@ -25,6 +27,7 @@ enum What {
     Enqueue(enqueue::Args),
     Generate(generate::Args),
     Queue(queue::Args),
+    Train(train::Args),
 }
 
 /// Runs what is to be timed.
@@ -38,5 +41,6 @@ pub fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
         What::Enqueue(args) => block_on(enqueue::run(args)),
         What::Generate(args) => generate::run(args),
         What::Queue(args) => block_on(queue::run(args, config)),
+        What::Train(args) => train::run(args),
     }
 }

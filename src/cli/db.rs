@@ -1,6 +1,7 @@
 //! `jobctl db`: the database, above all the private one.
 
 mod check;
+mod retention;
 mod roles;
 mod sweep_up;
 
@@ -42,7 +43,7 @@ enum Action {
     Migrate,
     Roles(roles::Args),
     Check(check::Args),
-    Prune(sweep_up::Args),
+    Prune(retention::Args),
 }
 
 /// See [`Args`].
@@ -64,7 +65,7 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
         }
         Action::Roles(_) => return block_on(roles::run(config)),
         Action::Check(args) => return block_on(check::run(args, config)),
-        Action::Prune(args) => return block_on(sweep_up::run(args, config)),
+        Action::Prune(args) => return block_on(retention::run(args, config)),
         Action::Stop if config.database_url.is_some() => {
             eprintln!("error: DATABASE_URL is set: that Postgres is not ours to stop");
             return Ok(Outcome::Misused);

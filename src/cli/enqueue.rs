@@ -18,6 +18,7 @@ use crate::job::State;
 use crate::job::needs::Offer;
 use crate::job::task::{Evaluate, MetricId, Pool, Task};
 use crate::plan::{Plan, plan};
+use crate::queue::schedule::firing::{Held, finish};
 use crate::queue::{devices, look, submit, why};
 use crate::store::artifact::Artifacts;
 use crate::store::files::FileHashes;
@@ -25,6 +26,7 @@ use crate::store::made::save_parts;
 use crate::store::record::{KnownScores, record_plan};
 use crate::store::upload;
 use crate::sweep::Sweep;
+use crate::sweep::fault::Faults;
 use crate::sweep::inventory::{Inventory, Progress, scan};
 use crate::sweep::packages::Resources;
 use crate::worker::machine;
@@ -104,7 +106,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let artifacts = Artifacts::open(&config.store)?;
     let upload = (args.upload || artifacts.is_remote()) && !args.no_upload;
     let upload = upload.then_some(&artifacts);
-    let ask = Ask { confirm, own: None, dry_run: args.dry_run, upload };
+    let ask = Ask { confirm, own: None, dry_run: args.dry_run, upload, firing: None };
     let Some(summary) = enqueue(&pool, sweep, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, args.dry_run, args.json)?;
     Ok(Outcome::Done)
@@ -137,11 +139,8 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read the sweep {}", path.display()))?;
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
-    let name = path.display().to_string();
-    let looked_up = Sweep::parse(&text, &name)
-        .and_then(|sweep| sweep.look_up(&text, &name, &base).map(|resources| (sweep, resources)));
-    match looked_up {
-        Ok((sweep, resources)) => Ok(Some(Loaded { sweep, text, base, resources })),
+    match understand(text, &path.display().to_string(), base) {
+        Ok(loaded) => Ok(Some(loaded)),
         Err(faults) => {
             if std::io::stderr().is_terminal() {
                 eprintln!("{}", faults.for_terminal(100));
@@ -152,6 +151,16 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
             Ok(None)
         }
     }
+}
+
+/// Reads the text of a sweep file called `name`, whose paths start from `base`.
+///
+/// # Errors
+/// Its mistakes.
+pub fn understand(text: String, name: &str, base: PathBuf) -> Result<Loaded, Faults> {
+    let sweep = Sweep::parse(&text, name)?;
+    let resources = sweep.look_up(&text, name, &base)?;
+    Ok(Loaded { sweep, text, base, resources })
 }
 
 /// How a sweep is to be enqueued.
@@ -165,6 +174,8 @@ pub struct Ask<'a> {
     pub dry_run: bool,
     /// The store that the sweep's pictures are put into, if they are to be.
     pub upload: Option<&'a Artifacts>,
+    /// The firing that ends with it, in the same transaction.
+    pub firing: Option<Held>,
 }
 
 /// What to do about very many cells.
@@ -262,6 +273,9 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
         if n_done > 0 {
             summary.done.insert(kind.to_owned(), n_done);
         }
+    }
+    if let Some(held) = ask.firing {
+        finish(&mut tx, held, &summary).await?;
     }
     if ask.dry_run {
         tx.rollback().await?;

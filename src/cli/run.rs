@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -63,12 +64,19 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         dry_run: false,
         // Workers elsewhere may help.
         upload: artifacts.is_remote().then_some(&artifacts),
+        firing: None,
     };
     let Some(summary) = enqueue(&pool, loaded, &ask).await? else { return Ok(Outcome::Misused) };
     tell(&summary, false, args.json)?;
     let row = summary.row.expect("an enqueued sweep has a row");
 
-    let options = Options { slots, times: config.times, until: Until::SweepEnds(row), labels: Vec::new() };
+    let options = Options {
+        slots,
+        times: config.times,
+        until: Until::SweepEnds(row),
+        labels: Vec::new(),
+        vitals: Arc::default(),
+    };
     let working = work(pool.clone(), artifacts.clone(), options);
     let watching = watch(&pool, row);
     tokio::pin!(working, watching);

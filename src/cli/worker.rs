@@ -1,5 +1,11 @@
 //! `jobctl worker`: works until it is told to stop.
 
+use std::convert::Infallible;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::schedule::keeper::keep;
 use crate::cli::Outcome;
 use crate::config::Config;
 use crate::database;
@@ -7,6 +13,8 @@ use crate::job::needs::is_label;
 use crate::store::artifact::Artifacts;
 use crate::worker::agent::{Options, Until, work};
 use crate::worker::devices::slots;
+use crate::worker::health::{Health, bind};
+use crate::worker::vitals::Vitals;
 
 /// Claim jobs and run them, until told to stop.
 ///
@@ -30,6 +38,13 @@ pub struct Args {
     /// Stop when no job is unfinished.
     #[arg(long)]
     until_idle: bool,
+    /// Tell metrics and health here over HTTP, such as `127.0.0.1:9464`: /metrics, /healthz, /readyz. Whoever reaches the
+    /// address may read them.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Leave schedules to other workers: they read a sweep's files to enqueue it.
+    #[arg(long)]
+    no_schedules: bool,
 }
 
 /// See [`Args`].
@@ -47,9 +62,34 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     }
     let pool = database::open(config, n_connections(slots.len())).await?;
     database::roles::check_worker(&pool).await?;
+    let artifacts = Artifacts::open(&config.store)?;
+    let vitals = Arc::new(Vitals::new());
+    // An address that cannot be had is told before anything is claimed.
+    let listener = match args.listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let until = if args.until_idle { Until::Idle } else { Until::Told };
-    let options = Options { slots, times: config.times, until, labels: args.labels.clone() };
-    work(pool, Artifacts::open(&config.store)?, options).await?;
+    let options = Options { slots, times: config.times, until, labels: args.labels.clone(), vitals: vitals.clone() };
+    let health = Health::new(vitals, pool.clone(), config.times.stale);
+    let keeping = async {
+        if args.no_schedules {
+            pending::<Infallible>().await
+        } else {
+            keep(pool.clone(), artifacts.clone(), config.times).await
+        }
+    };
+    let telling = async {
+        match listener {
+            Some(listener) => health.serve(listener).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        ended = work(pool.clone(), artifacts.clone(), options) => ended?,
+        never = keeping => match never {},
+        never = telling => match never {},
+    }
     Ok(Outcome::Done)
 }
 
@@ -62,7 +102,8 @@ fn label(text: &str) -> Result<String, String> {
     }
 }
 
-/// Enough for the beat, the listener and a few results at a time, however many slots there are.
+/// Enough for the beat, the listener, schedules and metrics, and a few results at a time, however many slots there are.
+/// docs/operations.md counts connections by it.
 pub(super) fn n_connections(n_slots: usize) -> u32 {
-    4 + u32::try_from(n_slots.min(8)).unwrap_or(8)
+    5 + u32::try_from(n_slots.min(8)).unwrap_or(8)
 }

@@ -45,6 +45,9 @@ const WORKER: &[Grant] = &[
     // A failure stops its sweep where the sweep says so.
     update("sweep", &["cancelled_at"]),
     on("permit", "update"),
+    // A job that ran out of memory asks for more than any before it.
+    on("lane", "insert"),
+    update("lane", &["closed_at"]),
     on("artifact", "insert"),
     on("job_output", "insert"),
     update("job_output", &["job_id", "artifact", "n_cut", "made_at"]),
@@ -99,6 +102,7 @@ const ENQUEUER: &[Grant] = &[
     on("permit", "update"),
     on("permit", "delete"),
     on("lane", "insert"),
+    update("lane", &["closed_at"]),
     on("schedule", "insert"),
     on("schedule", "update"),
     on("firing", "insert"),

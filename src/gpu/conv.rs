@@ -1,9 +1,13 @@
 //! Convolution of images.
 
+mod backward;
+
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use self::backward::{OfInput, OfWeights};
 use super::kernels::{Matrix, multiply, transposed};
+use super::linear::linear;
 
 /// About how many numbers the patches of one part take: they should stay in a core's cache.
 const PART: usize = 1 << 19;
@@ -13,13 +17,31 @@ const PART: usize = 1 << 19;
 /// # Errors
 /// Shapes that don't fit, or no memory.
 pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
+    let (_, _, height, width) = x.dims4()?;
+    let (_, _, kernel, kernel_width) = weight.dims4()?;
     let is_tracked = x.track_op() || weight.track_op();
-    if x.device().is_cpu() && x.dtype() == DType::F32 && !is_tracked && weight.is_contiguous() {
-        return x.contiguous()?.apply_op2_no_bwd(weight, &Conv { stride, padding });
+    let is_tiled = kernel == stride && kernel_width == stride && padding == 0;
+    if is_tracked && is_tiled && height.is_multiple_of(stride) && width.is_multiple_of(stride) {
+        return tiles(x, weight);
+    }
+    if x.device().is_cpu() && x.dtype() == DType::F32 && kernel == kernel_width {
+        return x.contiguous()?.apply_op2(&weight.contiguous()?, Conv { stride, padding });
     }
     x.conv2d(weight, padding, stride, 1, 1)
 }
 
+/// A convolution whose windows lie side by side is one product, and its gradients are products too.
+fn tiles(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (n_batch, n_in, height, width) = x.dims4()?;
+    let (n_out, _, side, _) = weight.dims4()?;
+    let (rows, columns) = (height / side, width / side);
+    let windows = x.reshape((n_batch, n_in, rows, side, columns, side))?.permute((0, 2, 4, 1, 3, 5))?;
+    let windows = windows.contiguous()?.reshape((n_batch * rows * columns, n_in * side * side))?;
+    let y = linear(&windows, &weight.reshape((n_out, n_in * side * side))?)?;
+    y.reshape((n_batch, rows, columns, n_out))?.permute((0, 3, 1, 2))?.contiguous()
+}
+
+#[derive(Clone, Copy)]
 struct Conv {
     stride: usize,
     padding: usize,
@@ -68,6 +90,22 @@ impl CustomOp2 for Conv {
         }
         Ok((CpuStorage::F32(y), (n_batch, n_out, out_height, out_width).into()))
     }
+
+    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let (_, _, height, width) = x.dims4()?;
+        let of_x = if x.track_op() {
+            Some(grad.apply_op2_no_bwd(w, &OfInput { conv: *self, size: (height, width) })?)
+        } else {
+            None
+        };
+        let of_w = if w.track_op() {
+            Some(x.apply_op2_no_bwd(&grad, &OfWeights { conv: *self, kernel: w.dim(2)? })?)
+        } else {
+            None
+        };
+        Ok((of_x, of_w))
+    }
 }
 
 /// The planes of one image cut into parts of `n` numbers: each part's first number and its piece of every plane.
@@ -86,29 +124,24 @@ impl Conv {
     fn lay_out(
         &self,
         x: &[f32],
-        (height, width): (usize, usize),
+        size: (usize, usize),
         kernel: usize,
         first: usize,
         out_width: usize,
         patches: &mut [f32],
     ) {
-        let n = patches.len() / (x.len() / (height * width) * kernel * kernel);
+        let n = patches.len() / (x.len() / (size.0 * size.1) * kernel * kernel);
         let mut lines = patches.chunks_mut(n);
-        for channel in x.chunks(height * width) {
-            for (dy, dx) in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
+        for channel in x.chunks(size.0 * size.1) {
+            for at in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
                 let Some(line) = lines.next() else { return };
-                // The columns of the result whose pixel lies inside the picture.
-                let from = self.padding.saturating_sub(dx).div_ceil(self.stride).min(out_width);
-                let to = (width + self.padding).saturating_sub(dx).div_ceil(self.stride).clamp(from, out_width);
                 for (row, line) in line.chunks_mut(out_width).enumerate() {
-                    let y = ((first + row) * self.stride + dy).wrapping_sub(self.padding);
-                    if y >= height || from == to {
+                    let Some((from, to, start)) = self.seen(size, at, first + row, out_width) else {
                         line.fill(0.0);
                         continue;
-                    }
+                    };
                     line[..from].fill(0.0);
                     line[to..].fill(0.0);
-                    let start = y * width + from * self.stride + dx - self.padding;
                     if self.stride == 1 {
                         line[from..to].copy_from_slice(&channel[start..start + to - from]);
                     } else {
@@ -118,5 +151,44 @@ impl Conv {
                 }
             }
         }
+    }
+
+    /// The opposite of [`lay_out`](Self::lay_out): adds each number of `patches` to the pixel of `x` that it was of.
+    fn fold(
+        &self,
+        patches: &[f32],
+        size: (usize, usize),
+        kernel: usize,
+        first: usize,
+        out_width: usize,
+        x: &mut [f32],
+    ) {
+        let n = patches.len() / (x.len() / (size.0 * size.1) * kernel * kernel);
+        let mut lines = patches.chunks(n);
+        for channel in x.chunks_mut(size.0 * size.1) {
+            for at in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
+                let Some(line) = lines.next() else { return };
+                for (row, line) in line.chunks(out_width).enumerate() {
+                    let Some((from, to, start)) = self.seen(size, at, first + row, out_width) else { continue };
+                    let pixels = channel[start..].iter_mut().step_by(self.stride);
+                    line[from..to].iter().zip(pixels).for_each(|(from, to)| *to += *from);
+                }
+            }
+        }
+    }
+
+    /// Of row `row` of the result, at place `(dy, dx)` of the window: from which column to which its pixels lie inside
+    /// the picture, and where the first of them is; none if there are none.
+    fn seen(
+        &self,
+        (height, width): (usize, usize),
+        (dy, dx): (usize, usize),
+        row: usize,
+        out_width: usize,
+    ) -> Option<(usize, usize, usize)> {
+        let from = self.padding.saturating_sub(dx).div_ceil(self.stride).min(out_width);
+        let to = (width + self.padding).saturating_sub(dx).div_ceil(self.stride).clamp(from, out_width);
+        let y = (row * self.stride + dy).wrapping_sub(self.padding);
+        (y < height && from < to).then(|| (from, to, y * width + from * self.stride + dx - self.padding))
     }
 }

@@ -31,6 +31,10 @@ impl SigmoidGate {
         if x.device().is_cpu() && x.dtype() == DType::F32 {
             return x.contiguous()?.apply_op1(self);
         }
+        #[cfg(feature = "cuda")]
+        if super::tokens::cuda::fits(&[x]) {
+            return super::tokens::cuda::gate(x, self.a, self.b);
+        }
         if self.b != 0.0 {
             x.gelu()
         } else if self.a == 1.0 {

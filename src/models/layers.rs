@@ -5,6 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::weights::Weights;
 use crate::gpu::linear::linear;
 use crate::gpu::pointwise::SigmoidGate;
+use crate::gpu::tokens::biased;
 use crate::gpu::{conv, norm};
 
 /// y = x·Wᵀ + b.
@@ -35,7 +36,7 @@ impl Linear {
         let rows: usize = dims.iter().product();
         let y = linear(&x.reshape((rows, n_in))?, &self.weight)?;
         let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
+            Some(bias) => biased(&y, bias)?,
             None => y,
         };
         dims.push(self.weight.dim(0)?);

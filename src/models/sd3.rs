@@ -1,17 +1,19 @@
 //! The transformer of Stable Diffusion 3 and 3.5 (MMDiT: Esser et al. 2024, arXiv:2403.03206), with the names of
 //! diffusers' SD3Transformer2DModel.
 
+mod block;
+
 use std::path::Path;
 
 use anyhow::ensure;
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use serde::Deserialize;
 
-use super::layers::{Activation, Conv2d, Linear, RmsNorm};
+use self::block::{Block, Mlp, chunks};
+use super::layers::{Conv2d, Linear};
 use super::package::read_config;
 use super::weights::Weights;
-use crate::gpu::attention::attention;
-use crate::gpu::norm::layer_norm;
+use crate::gpu::tokens::modulated;
 
 const EPS: f64 = 1e-6;
 /// Width of the sinusoidal embedding of the timestep.
@@ -101,6 +103,15 @@ impl Config {
     }
 }
 
+/// What the blocks pass on: the states of the image's patches [B, N, width] and of the text [B, L, width].
+#[derive(Clone, Debug)]
+pub struct Streams {
+    /// Of the image.
+    pub image: Tensor,
+    /// Of the text.
+    pub text: Tensor,
+}
+
 /// The transformer.
 pub struct Sd3 {
     config: Config,
@@ -147,29 +158,71 @@ impl Sd3 {
     /// # Errors
     /// A latent that is no whole number of patches or has more than the positional table; no memory.
     pub fn forward(&self, latent: &Tensor, timestep: f32, context: &Tensor, pooled: &Tensor) -> Result<Tensor> {
+        let (mut streams, condition) = self.embed(latent, &[timestep], context, pooled)?;
+        for idx in 0..self.n_blocks() {
+            streams = self.block(idx, &streams, &condition)?;
+        }
+        let (_, _, height, width) = latent.dims4()?;
+        self.finish(&streams.image, &condition, (height, width))
+    }
+
+    /// How many blocks stand between [`embed`](Self::embed) and [`finish`](Self::finish).
+    pub fn n_blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The first stage of [`forward`](Self::forward): both streams before the first block, and the condition [B, width]
+    /// that every block is told. There is one timestep, or one for each image.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward).
+    pub fn embed(
+        &self,
+        latent: &Tensor,
+        timesteps: &[f32],
+        context: &Tensor,
+        pooled: &Tensor,
+    ) -> Result<(Streams, Tensor)> {
         let (n_batch, _, height, width) = latent.dims4()?;
         let patch = self.config.patch_size;
         if height % patch != 0 || width % patch != 0 {
             candle_core::bail!("a latent of {height}×{width} is no whole number of patches of {patch}×{patch}");
         }
-        let (rows, columns) = (height / patch, width / patch);
+        if timesteps.len() != 1 && timesteps.len() != n_batch {
+            candle_core::bail!("{} timesteps for {n_batch} images", timesteps.len());
+        }
         let tokens = self.patch.forward(latent)?.flatten_from(2)?.transpose(1, 2)?;
-        let mut image = tokens.broadcast_add(&self.positions(rows, columns)?)?.contiguous()?;
-        let condition = (self.timestep.forward(&sinusoid(timestep, pooled.device())?.to_dtype(pooled.dtype())?)?)
-            .broadcast_add(&self.pooled.forward(pooled)?)?;
+        let image = tokens.broadcast_add(&self.positions(height / patch, width / patch)?)?.contiguous()?;
+        let timesteps = sinusoid(timesteps, pooled.device())?.to_dtype(pooled.dtype())?;
+        let condition = self.timestep.forward(&timesteps)?.broadcast_add(&self.pooled.forward(pooled)?)?;
         // Every modulation begins with it.
         let condition = condition.silu()?;
-        let mut text = self.context.forward(context)?;
-        for block in &self.blocks {
-            (image, text) = block.forward(&image, text, &condition)?;
-        }
-        let parts = self.norm_out.forward(&condition)?;
+        Ok((Streams { image, text: self.context.forward(context)? }, condition))
+    }
+
+    /// Both streams after a block.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn block(&self, idx: usize, streams: &Streams, condition: &Tensor) -> Result<Streams> {
+        let (image, text) = self.blocks[idx].forward(&streams.image, &streams.text, condition)?;
+        Ok(Streams { image, text })
+    }
+
+    /// The last stage of [`forward`](Self::forward): the velocity of a latent of `height`×`width`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn finish(&self, image: &Tensor, condition: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
+        let patch = self.config.patch_size;
+        let parts = self.norm_out.forward(condition)?;
         let parts = chunks(&parts, 2)?;
-        let image = modulate(&layer_norm(&image, EPS)?, &parts[1], &parts[0])?;
+        let image = modulated(image, EPS, &parts[1], &parts[0])?;
         let patches = self.proj_out.forward(&image)?;
-        let n_out = patches.dim(2)? / (patch * patch);
+        let (n_batch, _, n_out) = patches.dims3()?;
+        let n_out = n_out / (patch * patch);
         patches
-            .reshape((n_batch, rows, columns, patch, patch, n_out))?
+            .reshape((n_batch, height / patch, width / patch, patch, patch, n_out))?
             .permute((0, 5, 1, 3, 2, 4))?
             .contiguous()?
             .reshape((n_batch, n_out, height, width))
@@ -188,213 +241,14 @@ impl Sd3 {
     }
 }
 
-/// [1, 256]: the cosines, then the sines, of the timestep at frequencies from 1 to 1/10000.
-fn sinusoid(timestep: f32, device: &Device) -> Result<Tensor> {
+/// [n, 256]: the cosines, then the sines, of each timestep at frequencies from 1 to 1/10000.
+fn sinusoid(timesteps: &[f32], device: &Device) -> Result<Tensor> {
     let half = N_SINUSOID / 2;
-    let angle = |idx: usize| timestep * (-(10000_f32.ln()) * idx as f32 / half as f32).exp();
-    let values: Vec<f32> = (0..half).map(|it| angle(it).cos()).chain((0..half).map(|it| angle(it).sin())).collect();
-    Tensor::from_vec(values, (1, N_SINUSOID), device)
-}
-
-/// x·(1 + scale) + shift, the latter two [B, width].
-fn modulate(x: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    x.broadcast_mul(&(scale.unsqueeze(1)? + 1.0)?)?.broadcast_add(&shift.unsqueeze(1)?)
-}
-
-/// `x` + gate·`by`.
-fn gated(x: &Tensor, gate: &Tensor, by: &Tensor) -> Result<Tensor> {
-    x + by.broadcast_mul(&gate.unsqueeze(1)?)?
-}
-
-fn chunks(x: &Tensor, n: usize) -> Result<Vec<Tensor>> {
-    x.chunk(n, D::Minus1)
-}
-
-/// Two linear layers with SiLU between them.
-struct Mlp {
-    first: Linear,
-    second: Linear,
-}
-
-impl Mlp {
-    fn load(weights: &Weights, n_in: usize, width: usize) -> Result<Self> {
-        Ok(Self {
-            first: Linear::load(&weights.at("linear_1"), n_in, width, true)?,
-            second: Linear::load(&weights.at("linear_2"), width, width, true)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.second.forward(&self.first.forward(x)?.silu()?)
-    }
-}
-
-/// Two linear layers with GELU between them, four times as wide inside.
-struct FeedForward {
-    first: Linear,
-    second: Linear,
-}
-
-impl FeedForward {
-    fn load(weights: &Weights, width: usize) -> Result<Self> {
-        Ok(Self {
-            first: Linear::load(&weights.at("net.0.proj"), width, 4 * width, true)?,
-            second: Linear::load(&weights.at("net.2"), 4 * width, width, true)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.second.forward(&Activation::GeluTanh.forward(&self.first.forward(x)?)?)
-    }
-}
-
-/// The projections of one stream into an attention.
-struct Projections {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    norm_q: Option<RmsNorm>,
-    norm_k: Option<RmsNorm>,
-    n_heads: usize,
-}
-
-impl Projections {
-    fn load(config: &Config, weights: &Weights, names: [&str; 5]) -> Result<Self> {
-        let width = config.width();
-        let linear = |name: &str| Linear::load(&weights.at(name), width, width, true);
-        let norm = |name: &str| {
-            config
-                .qk_norm
-                .is_some()
-                .then(|| RmsNorm::load(&weights.at(name), config.attention_head_dim, EPS))
-                .transpose()
-        };
-        Ok(Self {
-            q: linear(names[0])?,
-            k: linear(names[1])?,
-            v: linear(names[2])?,
-            norm_q: norm(names[3])?,
-            norm_k: norm(names[4])?,
-            n_heads: config.num_attention_heads,
-        })
-    }
-
-    const IMAGE: [&'static str; 5] = ["to_q", "to_k", "to_v", "norm_q", "norm_k"];
-    const TEXT: [&'static str; 5] = ["add_q_proj", "add_k_proj", "add_v_proj", "norm_added_q", "norm_added_k"];
-
-    /// Queries, keys and values, each [B, N, heads, head].
-    fn forward(&self, x: &Tensor) -> Result<[Tensor; 3]> {
-        let heads = |x: Tensor, norm: Option<&RmsNorm>| -> Result<Tensor> {
-            let (n_batch, n, width) = x.dims3()?;
-            let x = x.reshape((n_batch, n, self.n_heads, width / self.n_heads))?;
-            match norm {
-                Some(norm) => norm.forward(&x),
-                None => Ok(x),
-            }
-        };
-        Ok([
-            heads(self.q.forward(x)?, self.norm_q.as_ref())?,
-            heads(self.k.forward(x)?, self.norm_k.as_ref())?,
-            heads(self.v.forward(x)?, None)?,
-        ])
-    }
-}
-
-/// [B, heads, N, head] to [B, N, width].
-fn join_heads(x: &Tensor) -> Result<Tensor> {
-    x.transpose(1, 2)?.contiguous()?.flatten_from(2)
-}
-
-fn attend([q, k, v]: &[Tensor; 3]) -> Result<Tensor> {
-    let scale = 1.0 / (q.dim(D::Minus1)? as f64).sqrt();
-    let heads = |x: &Tensor| x.transpose(1, 2);
-    join_heads(&attention(&heads(q)?, &heads(k)?, &heads(v)?, scale, None)?)
-}
-
-/// The text's half of a block: none of it but the projections and their modulation in the last one.
-struct TextHalf {
-    modulation: Linear,
-    projections: Projections,
-    rest: Option<(Linear, FeedForward)>,
-}
-
-/// A second attention over the image alone.
-struct Second {
-    projections: Projections,
-    out: Linear,
-}
-
-struct Block {
-    modulation: Linear,
-    projections: Projections,
-    out: Linear,
-    second: Option<Second>,
-    feed_forward: FeedForward,
-    text: TextHalf,
-}
-
-impl Block {
-    fn load(config: &Config, idx: usize, weights: &Weights) -> Result<Self> {
-        let width = config.width();
-        let is_last = idx + 1 == config.num_layers;
-        let is_dual = config.dual_attention_layers.contains(&idx);
-        let attn = weights.at("attn");
-        let linear = |weights: &Weights, n_out: usize| Linear::load(weights, width, n_out, true);
-        let text = TextHalf {
-            modulation: linear(&weights.at("norm1_context.linear"), if is_last { 2 } else { 6 } * width)?,
-            projections: Projections::load(config, &attn, Projections::TEXT)?,
-            rest: if is_last {
-                None
-            } else {
-                Some((linear(&attn.at("to_add_out"), width)?, FeedForward::load(&weights.at("ff_context"), width)?))
-            },
-        };
-        let second = if is_dual {
-            let attn2 = weights.at("attn2");
-            let projections = Projections::load(config, &attn2, Projections::IMAGE)?;
-            Some(Second { projections, out: linear(&attn2.at("to_out.0"), width)? })
-        } else {
-            None
-        };
-        Ok(Self {
-            modulation: linear(&weights.at("norm1.linear"), if is_dual { 9 } else { 6 } * width)?,
-            projections: Projections::load(config, &attn, Projections::IMAGE)?,
-            out: linear(&attn.at("to_out.0"), width)?,
-            second,
-            feed_forward: FeedForward::load(&weights.at("ff"), width)?,
-            text,
-        })
-    }
-
-    /// The image's and the text's states after the block; `condition` has gone through SiLU.
-    fn forward(&self, image: &Tensor, text: Tensor, condition: &Tensor) -> Result<(Tensor, Tensor)> {
-        let own = chunks(&self.modulation.forward(condition)?, if self.second.is_some() { 9 } else { 6 })?;
-        let normed = layer_norm(image, EPS)?;
-        let of_image = self.projections.forward(&modulate(&normed, &own[0], &own[1])?)?;
-
-        let n_parts = if self.text.rest.is_some() { 6 } else { 2 };
-        let theirs = chunks(&self.text.modulation.forward(condition)?, n_parts)?;
-        // The last block's modulation has its scale first.
-        let (shift, scale) = if n_parts == 6 { (&theirs[0], &theirs[1]) } else { (&theirs[1], &theirs[0]) };
-        let of_text = self.text.projections.forward(&modulate(&layer_norm(&text, EPS)?, shift, scale)?)?;
-
-        let n_image = image.dim(1)?;
-        let joint = |idx: usize| Tensor::cat(&[&of_image[idx], &of_text[idx]], 1);
-        let attended = attend(&[joint(0)?, joint(1)?, joint(2)?])?;
-
-        let mut image = gated(image, &own[2], &self.out.forward(&attended.narrow(1, 0, n_image)?.contiguous()?)?)?;
-        if let Some(second) = &self.second {
-            let of_image = second.projections.forward(&modulate(&normed, &own[6], &own[7])?)?;
-            image = gated(&image, &own[8], &second.out.forward(&attend(&of_image)?)?)?;
-        }
-        let inner = self.feed_forward.forward(&modulate(&layer_norm(&image, EPS)?, &own[3], &own[4])?)?;
-        let image = gated(&image, &own[5], &inner)?;
-
-        let Some((out, feed_forward)) = &self.text.rest else { return Ok((image, text)) };
-        let n_text = text.dim(1)?;
-        let text = gated(&text, &theirs[2], &out.forward(&attended.narrow(1, n_image, n_text)?.contiguous()?)?)?;
-        let inner = feed_forward.forward(&modulate(&layer_norm(&text, EPS)?, &theirs[3], &theirs[4])?)?;
-        let text = gated(&text, &theirs[5], &inner)?;
-        Ok((image, text))
-    }
+    let angle = |timestep: f32, idx: usize| timestep * (-(10000_f32.ln()) * idx as f32 / half as f32).exp();
+    let row = |timestep: f32| {
+        let cosines = (0..half).map(move |it| angle(timestep, it).cos());
+        cosines.chain((0..half).map(move |it| angle(timestep, it).sin()))
+    };
+    let values: Vec<f32> = timesteps.iter().flat_map(|it| row(*it)).collect();
+    Tensor::from_vec(values, (timesteps.len(), N_SINUSOID), device)
 }

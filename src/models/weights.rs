@@ -31,6 +31,7 @@ enum Kind {
         /// Names, shapes and types are looked at, and no data is read.
         only_looks: bool,
     },
+    Given(HashMap<String, Tensor>),
     Blueprint,
     Random,
 }
@@ -83,6 +84,11 @@ impl Weights {
         Ok(Self::new(Kind::Files { files: mapped, by_name, only_looks }, device, dtype))
     }
 
+    /// These very tensors, by their full names, as they are: a model that is made of them trains those that are variables.
+    pub fn given(tensors: HashMap<String, Tensor>, device: &Device, dtype: DType) -> Self {
+        Self::new(Kind::Given(tensors), device, dtype)
+    }
+
     /// Weights that are all zero and take no memory: a model that is made of them tells which tensors it wants.
     pub fn blueprint() -> Self {
         Self::new(Kind::Blueprint, &Device::Cpu, DType::F32)
@@ -109,6 +115,7 @@ impl Weights {
     pub fn has(&self, name: &str) -> bool {
         match &self.source.kind {
             Kind::Files { by_name, .. } => by_name.contains_key(&self.full(name)),
+            Kind::Given(tensors) => tensors.contains_key(&self.full(name)),
             Kind::Blueprint | Kind::Random => true,
         }
     }
@@ -129,6 +136,13 @@ impl Weights {
             found = Some((view.shape().to_vec(), view.dtype()));
             if view.shape() == shape.dims() && STORED.contains(&view.dtype()) && !only_looks {
                 tensor = Some(files[idx].load(&name, &self.source.device)?.to_dtype(self.source.dtype)?);
+            }
+        }
+        if let Kind::Given(tensors) = &self.source.kind {
+            match tensors.get(&name) {
+                Some(given) if given.shape() == &shape => tensor = Some(given.clone()),
+                Some(given) => candle_core::bail!("{name} is {:?}, wanted {shape:?}", given.shape()),
+                None => candle_core::bail!("no tensor {name} is given"),
             }
         }
         if matches!(self.source.kind, Kind::Random) {

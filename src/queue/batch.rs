@@ -39,6 +39,7 @@ pub async fn claim_many(
             task: serde_json::from_str(&row.task).with_context(|| format!("understand the task of job {}", row.id))?,
             affinity: row.affinity,
             limit: Duration::from_secs(u64::try_from(row.limit_s).unwrap_or_default()),
+            waited: Duration::ZERO,
         };
         Ok((row.slot, job))
     });

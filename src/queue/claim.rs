@@ -26,6 +26,8 @@ pub struct Claimed {
     pub affinity: Option<i64>,
     /// How long the attempt may take.
     pub limit: Duration,
+    /// For how long it could have been claimed.
+    pub waited: Duration,
 }
 
 /// What a worker says of itself when it starts.
@@ -137,6 +139,7 @@ pub async fn claim(
             task: serde_json::from_str(&task).with_context(|| format!("understand the task of job {id}"))?,
             affinity: row.affinity,
             limit: Duration::from_secs(u64::try_from(row.limit_s.unwrap_or_default()).unwrap_or_default()),
+            waited: Duration::try_from_secs_f64(row.waited_s.unwrap_or_default()).unwrap_or_default(),
         }));
     }
 }

@@ -165,7 +165,7 @@ claimed as (
     where job.id = chosen.id
         and (chosen.sweep_gate is null or exists (select from of_sweep))
         and (chosen.kind_gate is null or exists (select from of_kind))
-    returning job.id, job.lease, job.task, job.affinity, job.limit_s, job.n_attempts, job.lane, job.priority, job.turn
+    returning job.id, job.lease, job.task, job.affinity, job.limit_s, job.n_attempts, job.lane, job.priority, job.turn, job.run_at
 ),
 places as (
     update permit
@@ -185,5 +185,6 @@ tried as (
 )
 select chosen.lane as "lane!", claimed.id as "id?", claimed.lease as "lease?", claimed.task as "task?",
     claimed.affinity as "affinity?", claimed.limit_s as "limit_s?",
-    claimed.n_attempts as "n_attempts?"
+    claimed.n_attempts as "n_attempts?",
+    extract(epoch from clock_timestamp() - claimed.run_at)::float8 as "waited_s?"
 from chosen left join claimed on true

@@ -264,12 +264,20 @@ async fn close_attempt(
     Ok(())
 }
 
-/// Makes a running job ready again, at a moment drawn from the next `within_s` seconds.
+/// Makes a running job ready again, at a moment drawn from the next `within_s` seconds. If one of its parents has been
+/// revived while it ran, it waits for that.
 pub(super) async fn put_back(tx: &mut Tx<'_>, job: JobId, within_s: f64) -> anyhow::Result<()> {
     sqlx::query!(
-        "update job
-        set state = 'ready', lease = null, worker_id = null, slot = null, started_at = null, deadline_at = null,
+        "with blockers as (
+            select count(*)::int as n
+            from job_edge join job as parent on parent.id = job_edge.parent
+            where job_edge.child = $1
+        )
+        update job
+        set state = case when blockers.n > 0 then 'waiting' else 'ready' end, n_blockers = blockers.n,
+            lease = null, worker_id = null, slot = null, started_at = null, deadline_at = null,
             progress = null, run_at = now() + make_interval(secs => random() * $2)
+        from blockers
         where id = $1",
         job.0,
         within_s
@@ -350,7 +358,8 @@ pub(super) async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: St
         )
         update job
         set n_blockers = n_blockers - blocked.n,
-            state = case when n_blockers = blocked.n then 'ready' else 'waiting' end
+            state = case when n_blockers = blocked.n then 'ready' else 'waiting' end,
+            run_at = case when n_blockers = blocked.n then now() else run_at end
         from blocked
         where job.id = blocked.child and job.state = 'waiting'
         returning n_blockers = 0 as \"ready!\"",

@@ -171,8 +171,9 @@ pub async fn submit(
     let n_revived = share(tx, plan, &ids.known).await?;
     if !ids.known.is_empty() {
         deadlines::set(tx, sweep, &plan.limits).await?;
+        // The parents of new jobs are the plan's own: only known ones can have ended.
+        skip_orphans(tx, sweep).await?;
     }
-    skip_orphans(tx, sweep).await?;
     notify(tx, Call::Ready).await?;
     Ok(Submitted { sweep, new, is_new: ids.is_new, n_revived })
 }
@@ -220,6 +221,9 @@ async fn assign_ids(tx: &mut Tx<'_>, plan: &Plan) -> anyhow::Result<Ids> {
 /// Locks those of the known jobs that have not ended, so that none ends before we have made its edges.
 /// The value says whether the job waits or is ready.
 async fn lock_live(tx: &mut Tx<'_>, known: &[i64]) -> anyhow::Result<HashMap<i64, bool>> {
+    if known.is_empty() {
+        return Ok(HashMap::new());
+    }
     let rows = sqlx::query!(
         "select id, state <> 'running' as \"idle!\" from job where id = any($1) order by id for update",
         known
@@ -385,6 +389,9 @@ async fn copy_membership(tx: &mut Tx<'_>, sweep: i32, jobs: &[i64]) -> anyhow::R
 
 async fn block_live_children(tx: &mut Tx<'_>, n_of: &BTreeMap<i64, i32>) -> anyhow::Result<()> {
     let (ids, counts): (Vec<i64>, Vec<i32>) = n_of.iter().filter(|(_, n)| **n > 0).unzip();
+    if ids.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "update job set n_blockers = n_blockers + more.n, state = 'waiting'
         from unnest($1::bigint[], $2::int[]) as more (id, n)

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::child::Child;
@@ -17,8 +18,10 @@ use super::devices::SlotDevice;
 use super::gpus::Gpus;
 use super::machine;
 use super::scratch::Scratch;
+use super::steady::Steady;
 use super::strays::Strays;
 use super::turn::{self, Bench};
+use super::vitals::{Slot, Vitals};
 use super::wish::{Stop, Wish};
 use super::within::within;
 use crate::config::Times;
@@ -37,6 +40,8 @@ pub struct Options {
     pub times: Times,
     /// When it stops by itself.
     pub until: Until,
+    /// Where it counts what it does.
+    pub vitals: Arc<Vitals>,
     /// What it is called by: jobs may ask for labels.
     pub labels: Vec<String>,
 }
@@ -60,6 +65,7 @@ struct Agent {
     /// Changes when the worker was given up and registers again.
     id: Mutex<Uuid>,
     running: Mutex<HashMap<Lease, watch::Sender<Wish>>>,
+    steady: Mutex<Steady>,
     bells: Bells,
     stop: watch::Sender<Stop>,
 }
@@ -76,7 +82,14 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         tracing::warn!(error = format!("{error:#}"), "results wait until the store can be written");
     }
     let scratch = Scratch::new(&artifacts.scratch());
-    let bench = Arc::new(Bench { pool, artifacts, scratch, grace: options.times.grace, patience: options.times.stale });
+    let bench = Arc::new(Bench {
+        pool,
+        artifacts,
+        scratch,
+        grace: options.times.grace,
+        patience: options.times.stale,
+        vitals: options.vitals.clone(),
+    });
     let agent = Arc::new(Agent {
         bench,
         options,
@@ -84,6 +97,7 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         watch,
         id: Mutex::new(id),
         running: Mutex::default(),
+        steady: Mutex::default(),
         bells: Bells::default(),
         stop: watch::Sender::new(Stop::No),
     });
@@ -93,10 +107,12 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
             SlotDevice::Cpu => format!("cpu:{slot_idx}"),
             SlotDevice::Cuda(_) => device.name(),
         };
-        slots.spawn(serve(agent.clone(), name, device.clone()));
+        agent.options.vitals.slot(slot_idx, &name, Slot::Gone);
+        slots.spawn(serve(agent.clone(), slot_idx, name, device.clone()));
     }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
+    helpers.spawn(rescue_others(agent.clone()));
     let obedient = agent.clone();
     helpers.spawn(async move {
         if let Err(error) = obey_signals(obedient).await {
@@ -127,7 +143,8 @@ async fn introduce(pool: &PgPool, options: &Options, gpus: &[Gpu]) -> anyhow::Re
 }
 
 /// One slot's life: claim, run, settle, again.
-async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
+async fn serve(agent: Arc<Agent>, slot_idx: usize, slot: String, device: SlotDevice) {
+    let vitals = agent.options.vitals.clone();
     let n_threads = (machine::n_cores() / agent.options.slots.len()).max(1);
     let device_name = device.name();
     let offer = device.offer(&agent.gpus, &agent.options.labels);
@@ -150,16 +167,23 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
                 }
             },
         };
+        vitals.slot(slot_idx, &slot, Slot::Idle);
         bell.mark_unchanged();
         let worker = *lock(&agent.id);
+        let asked = Instant::now();
         let claimed = within(agent.options.times.stale, claim(&agent.bench.pool, worker, &slot, &offer, loaded)).await;
+        vitals.asked(asked.elapsed());
         child = match claimed {
             Ok(Some(job)) => {
                 loaded = job.affinity.or(loaded);
                 let orders = agent.begin(&job);
                 tracing::debug!(slot, job = job.id.0, lease = job.lease.0, kind = job.task.kind(), "begins");
-                let survivor = turn::take(&agent.bench, ready, &job, orders).await;
+                vitals.claimed(job.waited);
+                vitals.slot(slot_idx, &slot, Slot::Busy);
+                let span = tracing::info_span!("attempt", %worker, slot, job = job.id.0, lease = job.lease.0, attempt = job.number);
+                let survivor = turn::take(&agent.bench, ready, &job, orders).instrument(span).await;
                 lock(&agent.running).remove(&job.lease);
+                vitals.slot(slot_idx, &slot, if survivor.is_some() { Slot::Idle } else { Slot::Gone });
                 survivor
             }
             Ok(None) => {
@@ -176,6 +200,7 @@ async fn serve(agent: Arc<Agent>, slot: String, device: SlotDevice) {
     if let Some(child) = child {
         child.end().await;
     }
+    vitals.slot(slot_idx, &slot, Slot::Gone);
 }
 
 /// Waits for a wake-up, the end of about `limit`, or the order to stop.
@@ -211,6 +236,7 @@ impl Agent {
     }
 
     fn set_stop(&self, stop: Stop) {
+        self.options.vitals.drains();
         self.stop.send_if_modified(|it| {
             let changes = *it < stop;
             *it = stop.max(*it);
@@ -231,10 +257,21 @@ async fn watch_memory(agent: &Arc<Agent>, worker: Uuid) -> anyhow::Result<()> {
         slots.iter().flat_map(SlotDevice::gpus).filter_map(of).collect::<Vec<_>>()
     })
     .await?;
+    for (device, mib) in &used {
+        if let Some(gpu) = agent.gpus.iter().find(|it| it.device == *device) {
+            let bytes = |n: i64, shift: u32| u64::try_from(n).unwrap_or_default() << shift;
+            agent.options.vitals.gpu(
+                device,
+                &gpu.model,
+                bytes(i64::from(*mib), 20),
+                bytes(i64::from(gpu.memory_gib), 30),
+            );
+        }
+    }
     note_memory(&agent.bench.pool, worker, &used).await
 }
 
-/// Says that the worker lives, hears of cancelled and lost jobs, and rescues those of dead workers.
+/// Says that the worker lives, and hears of cancelled and lost jobs.
 async fn heartbeat(agent: Arc<Agent>) {
     let times = agent.options.times;
     let pool = &agent.bench.pool;
@@ -245,8 +282,11 @@ async fn heartbeat(agent: Arc<Agent>) {
         let id = *lock(&agent.id);
         // What is claimed after this look is not in the answer, and must not count as lost.
         let known: Vec<Lease> = lock(&agent.running).keys().copied().collect();
-        match timeout(times.stale, beat(pool, id)).await {
+        // A connection that the network has forgotten must not cost the time in which another would do.
+        match timeout(times.stale / 3, beat(pool, id)).await {
             Ok(Ok(Some(pulse))) => {
+                agent.options.vitals.beaten(true);
+                lock(&agent.steady).beat(Instant::now(), times.stale);
                 agent.want(|lease| pulse.cancelled.contains(&lease), |it| it.cancel = true);
                 agent.want(|lease| known.contains(&lease) && !pulse.holds(lease), |it| it.abandon = true);
                 give_back_strays(&agent, &mut strays, &pulse).await;
@@ -259,19 +299,19 @@ async fn heartbeat(agent: Arc<Agent>) {
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }
             }
-            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot beat; trying again"),
-            Err(_) => tracing::warn!("Postgres does not answer a beat; trying again"),
+            Ok(Err(error)) => {
+                agent.options.vitals.beaten(false);
+                tracing::warn!(error = format!("{error:#}"), "cannot beat; trying again");
+            }
+            Err(_) => {
+                agent.options.vitals.beaten(false);
+                tracing::warn!("Postgres does not answer a beat; trying again");
+            }
         }
         match timeout(times.stale, watch_memory(&agent, id)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(error = format!("{error:#}"), "cannot note the GPUs' memory"),
             Err(_) => tracing::warn!("the GPUs' memory cannot be read"),
-        }
-        match timeout(times.stale, rescue(pool, times.stale, times.grace)).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(n_rescued)) => tracing::info!(n_rescued, "rescued jobs of dead workers"),
-            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot look for orphaned jobs"),
-            Err(_) => tracing::warn!("Postgres does not answer"),
         }
         // A cancellation is told by the bell too, so that it need not wait for the next beat.
         tokio::select! {
@@ -336,6 +376,26 @@ async fn watch_for_end(agent: Arc<Agent>) {
             Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot see whether anything is left"),
         }
         sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Rescues the jobs of dead workers. Not between beats: whatever holds it up must not make this worker look dead too.
+async fn rescue_others(agent: Arc<Agent>) {
+    let times = agent.options.times;
+    loop {
+        let pause = times.beat.mul_f64(rand::rng().random_range(0.75..1.25));
+        sleep(pause).await;
+        if !lock(&agent.steady).lasts(Instant::now(), times.stale) {
+            continue;
+        }
+        match within(times.stale, rescue(&agent.bench.pool, times.stale, times.grace)).await {
+            Ok(0) => {}
+            Ok(n_rescued) => {
+                agent.options.vitals.rescued(n_rescued);
+                tracing::info!(n_rescued, "rescued jobs of dead workers");
+            }
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot look for orphaned jobs"),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::family;
 use super::pipe::{END_OF_LOG, Reply, Request};
 
 /// The longest line that a slot may reply, in bytes.
-const LONGEST_REPLY: usize = 64 << 20;
+const LONGEST_REPLY: usize = 16 << 20;
 /// The longest line of a log, in bytes; of a longer one the beginning is kept.
 const LONGEST_LINE: usize = 8 << 10;
 
@@ -268,7 +268,8 @@ fn lines(mut pipe: impl AsyncRead + Unpin + Send + 'static, longest: usize) -> m
     let (sender, receiver) = mpsc::channel(1000);
     tokio::spawn(async move {
         let mut chunk = vec![0; 64 << 10];
-        let (mut line, mut is_cut) = (Vec::new(), false);
+        // Whether the line was too long, is sent, and its rest is of no interest.
+        let (mut line, mut is_sent) = (Vec::new(), false);
         loop {
             let n = match pipe.read(&mut chunk).await {
                 Ok(n) if n > 0 => n,
@@ -276,19 +277,21 @@ fn lines(mut pipe: impl AsyncRead + Unpin + Send + 'static, longest: usize) -> m
             };
             let mut parts = chunk[..n].split(|it| *it == b'\n').peekable();
             while let Some(part) = parts.next() {
-                let room = longest - line.len();
-                is_cut |= part.len() > room;
-                line.extend_from_slice(&part[..part.len().min(room)]);
+                let is_cut = !is_sent && line.len() + part.len() > longest;
+                if !is_sent {
+                    line.extend_from_slice(&part[..part.len().min(longest - line.len())]);
+                }
                 // The last part goes on in the next chunk.
-                if parts.peek().is_some()
-                    && sender.send((std::mem::take(&mut line), std::mem::take(&mut is_cut))).await.is_err()
+                let is_whole = parts.peek().is_some();
+                if (is_cut || (is_whole && !is_sent)) && sender.send((std::mem::take(&mut line), is_cut)).await.is_err()
                 {
                     return;
                 }
+                is_sent = (is_sent || is_cut) && !is_whole;
             }
         }
-        if !line.is_empty() || is_cut {
-            let _ = sender.send((line, is_cut)).await;
+        if !line.is_empty() {
+            let _ = sender.send((line, false)).await;
         }
     });
     receiver

@@ -25,7 +25,7 @@ impl Death {
     /// What a status means that nobody here has brought about; `kernel_killed` says whether the kernel has killed a
     /// process for want of memory meanwhile, `last_words` are the last lines that the slot printed.
     pub(super) fn of(status: ExitStatus, kernel_killed: bool, last_words: &[String]) -> Self {
-        let said = |what: &str| last_words.iter().rev().take(20).any(|it| it.contains(what));
+        let said = |what: &str| last_words.iter().any(|it| it.contains(what));
         let died = |cause, error: String| Self { cause, error };
         match status.signal() {
             Some(9) if kernel_killed => died(

@@ -14,6 +14,9 @@ const MOST_BYTES: usize = 1 << 20;
 /// How many lines are kept from the end of a longer log.
 const LAST_LINES: usize = 200;
 
+/// How many lines are looked at when a process has died: a backtrace may follow the word that matters.
+const LATEST: usize = 200;
+
 /// What an attempt has printed.
 pub(super) struct Log {
     lease: Lease,
@@ -40,7 +43,7 @@ impl Log {
     /// Takes a line.
     pub(super) fn push(&mut self, line: String) {
         self.latest.push_back(line.clone());
-        if self.latest.len() > 20 {
+        if self.latest.len() > LATEST {
             self.latest.pop_front();
         }
         if self.n_lines < MOST_LINES && self.n_bytes + line.len() <= MOST_BYTES {
@@ -69,7 +72,7 @@ impl Log {
         self.lines.extend(self.last.drain(..));
     }
 
-    /// The latest 20 lines, the latest last.
+    /// The latest lines, the latest last.
     pub(super) fn latest(&self) -> Vec<String> {
         self.latest.iter().cloned().collect()
     }

@@ -17,6 +17,7 @@ use super::notes::Notes;
 use super::pipe::{Fault, Reply, Request, Work};
 use super::results::{self, Stored};
 use super::scratch::Scratch;
+use super::vitals::Vitals;
 use super::wish::{Ending, Stop, Wish};
 use super::within::within;
 use crate::job::outcome::Cause;
@@ -47,6 +48,7 @@ pub(super) struct Bench {
     pub(super) artifacts: Artifacts,
     pub(super) scratch: Scratch,
     pub(super) grace: Duration,
+    pub(super) vitals: Arc<Vitals>,
     /// How long Postgres may take for an answer.
     pub(super) patience: Duration,
 }
@@ -58,16 +60,17 @@ pub(super) async fn take(
     job: &Claimed,
     mut wishes: watch::Receiver<Wish>,
 ) -> Option<Child> {
+    let began = Instant::now();
     let mut notes = Notes::new(bench, job);
     // What lies among the copies of a remote store stays there as long as it is held.
     let (mut inputs, _held) = match patiently(|| gather(bench, &job.task), &mut wishes).await {
         Some(Gathered::Ready(inputs, held)) => (*inputs, held),
         Some(Gathered::Gone { makers, error }) => {
-            settle_end(bench, job, End::Starved { makers, error }, &mut notes, &mut wishes).await;
+            settle_end(bench, job, End::Starved { makers, error }, &mut notes, &mut wishes, began).await;
             return Some(child);
         }
         None => {
-            settle_end(bench, job, End::Ordered, &mut notes, &mut wishes).await;
+            settle_end(bench, job, End::Ordered, &mut notes, &mut wishes, began).await;
             return Some(child);
         }
     };
@@ -77,7 +80,7 @@ pub(super) async fn take(
         Ok(scratch) => scratch,
         Err(error) => {
             let end = End::Replied(Reply::Failed { fault: Fault::Machine, error: format!("{error:#}") });
-            settle_end(bench, job, end, &mut notes, &mut wishes).await;
+            settle_end(bench, job, end, &mut notes, &mut wishes, began).await;
             return Some(child);
         }
     };
@@ -100,7 +103,7 @@ pub(super) async fn take(
     rest.into_iter().for_each(|it| log.push(it));
     log.end();
     log.flush(bench).await;
-    settle_end(bench, job, end, &mut notes, &mut wishes).await;
+    settle_end(bench, job, end, &mut notes, &mut wishes, began).await;
     survivor
 }
 
@@ -204,8 +207,15 @@ async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     }
 }
 
-/// Writes how the attempt ended, however long Postgres is away, unless the lease is lost meanwhile.
-async fn settle_end(bench: &Bench, job: &Claimed, end: End, notes: &mut Notes, wishes: &mut watch::Receiver<Wish>) {
+/// Writes how the attempt that `began` then ended, however long Postgres is away, unless the lease is lost meanwhile.
+async fn settle_end(
+    bench: &Bench,
+    job: &Claimed,
+    end: End,
+    notes: &mut Notes,
+    wishes: &mut watch::Receiver<Wish>,
+    began: Instant,
+) {
     let mut pause = Duration::from_millis(200);
     let begun = Instant::now();
     // A file is put into the store once, however often Postgres must be asked.
@@ -213,13 +223,19 @@ async fn settle_end(bench: &Bench, job: &Claimed, end: End, notes: &mut Notes, w
     loop {
         let wish = *wishes.borrow();
         if wish.abandon {
+            bench.vitals.lost_lease();
             return;
         }
         let error = match settle_once(bench, job, &end, &mut stored, notes).await {
-            Ok(()) => return,
+            Ok(outcome) => {
+                let outcome = if outcome == "released" && wish.cancel { "cancelled" } else { outcome };
+                bench.vitals.ended(job.task.kind(), outcome, began.elapsed());
+                return;
+            }
             Err(error) => error,
         };
         if error.is::<LeaseLost>() {
+            bench.vitals.lost_lease();
             tracing::warn!(job = job.id.0, lease = job.lease.0, "the lease is lost; its result is dropped");
             return;
         }
@@ -233,13 +249,14 @@ async fn settle_end(bench: &Bench, job: &Claimed, end: End, notes: &mut Notes, w
     }
 }
 
+/// Writes it once; returns the attempt's outcome as the table has it.
 async fn settle_once(
     bench: &Bench,
     job: &Claimed,
     end: &End,
     stored: &mut Option<Stored>,
     notes: &mut Notes,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<&'static str> {
     notes.settle().await?;
     if let (End::Replied(Reply::Done(output)), None) = (end, &stored) {
         *stored = Some(results::store(&bench.artifacts, &job.task, output).await?);
@@ -247,18 +264,20 @@ async fn settle_once(
     within(bench.patience, write_end(bench, job, end, stored.as_ref())).await
 }
 
-async fn write_end(bench: &Bench, job: &Claimed, end: &End, stored: Option<&Stored>) -> anyhow::Result<()> {
+async fn write_end(bench: &Bench, job: &Claimed, end: &End, stored: Option<&Stored>) -> anyhow::Result<&'static str> {
     let mut tx = bench.pool.begin().await.context("begin a transaction")?;
     let (id, lease) = (job.id, job.lease);
-    match end {
+    let outcome = match end {
         End::Replied(Reply::Done(output)) => {
             settle::finish(&mut tx, id, lease).await?;
             results::record(&mut tx, id, &job.task, output, stored).await?;
+            "done"
         }
         End::Replied(Reply::Failed { fault, error }) => match fault {
             Fault::Task => {
                 tracing::warn!(job = id.0, error, "the job failed");
                 settle::fail(&mut tx, id, lease, error).await?;
+                "failed"
             }
             Fault::Machine => retry(&mut tx, id, lease, Cause::Machine, error).await?,
             Fault::Memory => retry(&mut tx, id, lease, Cause::Memory, error).await?,
@@ -266,23 +285,28 @@ async fn write_end(bench: &Bench, job: &Claimed, end: &End, stored: Option<&Stor
         End::Died(death) => retry(&mut tx, id, lease, death.cause, &death.error).await?,
         End::TooLong(limit) => {
             let error = format!("it took longer than {} s", limit.as_secs());
-            retry(&mut tx, id, lease, Cause::Deadline, &error).await?;
+            retry(&mut tx, id, lease, Cause::Deadline, &error).await?
         }
         // Somebody else may have told the slot to save and end: a batch system, say.
-        End::Ordered | End::Replied(Reply::Stopped) => settle::release(&mut tx, id, lease).await?,
+        End::Ordered | End::Replied(Reply::Stopped) => {
+            settle::release(&mut tx, id, lease).await?;
+            "released"
+        }
         End::Replied(Reply::Progress { .. } | Reply::Points(_) | Reply::Begin { .. } | Reply::Keep(_)) => {
             anyhow::bail!("that is no end")
         }
         End::Starved { makers, error } => {
             let again = remake::remake(&mut tx, id, lease, makers, error).await?;
             tracing::warn!(job = id.0, error, again, "what the job needs is gone");
+            if again { "retried" } else { "failed" }
         }
-    }
-    tx.commit().await.context("commit the result")
+    };
+    tx.commit().await.context("commit the result")?;
+    Ok(outcome)
 }
 
-async fn retry(tx: &mut Tx<'_>, job: JobId, lease: Lease, cause: Cause, error: &str) -> anyhow::Result<()> {
+async fn retry(tx: &mut Tx<'_>, job: JobId, lease: Lease, cause: Cause, error: &str) -> anyhow::Result<&'static str> {
     let again = settle::retry_later(tx, job, lease, cause, error).await?;
     tracing::warn!(job = job.0, error, cause = cause.word(), again, "an attempt failed");
-    Ok(())
+    Ok(if again { "retried" } else { "failed" })
 }

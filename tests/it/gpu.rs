@@ -1,5 +1,8 @@
 //! Our own operations on the CPU. `jobctl bench attention --device cuda:0` holds the ones on CUDA to the same.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use jobctl::gpu::attention::attention;
 
@@ -101,5 +104,61 @@ fn attention_hands_gradients_to_queries_keys_and_values() {
             let off = distance(ours, expected);
             assert!(off < 5e-6, "{name} of {b} {h} {n} {m} {d}: {off:e}");
         }
+    }
+}
+
+/// The convolution as it is written, in f64: each number of the result and of both gradients from the ones it depends on.
+fn plain_convolution(x: &Tensor, w: &Tensor, g: &Tensor, stride: usize, padding: usize) -> [Vec<f64>; 3] {
+    let values =
+        |it: &Tensor| -> Vec<f64> { it.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap() };
+    let (b, c, height, width) = x.dims4().unwrap();
+    let (o, _, k, _) = w.dims4().unwrap();
+    let (_, _, rows, columns) = g.dims4().unwrap();
+    let (x, w, g) = (values(x), values(w), values(g));
+    let (mut y, mut dx, mut dw) = (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+    for (image, out, row, column) in
+        (0..b).flat_map(|image| (0..o).map(move |out| (image, out))).flat_map(|(image, out)| {
+            (0..rows).flat_map(move |row| (0..columns).map(move |column| (image, out, row, column)))
+        })
+    {
+        let to = ((image * o + out) * rows + row) * columns + column;
+        for (channel, ky, kx) in (0..c).flat_map(|channel| (0..k * k).map(move |at| (channel, at / k, at % k))) {
+            let (py, px) = ((row * stride + ky).wrapping_sub(padding), (column * stride + kx).wrapping_sub(padding));
+            if py < height && px < width {
+                let (from, weight) =
+                    (((image * c + channel) * height + py) * width + px, ((out * c + channel) * k + ky) * k + kx);
+                y[to] += x[from] * w[weight];
+                dx[from] += g[to] * w[weight];
+                dw[weight] += g[to] * x[from];
+            }
+        }
+    }
+    [y, dx, dw]
+}
+
+#[test]
+fn a_convolution_and_its_gradients_are_what_they_are_written_as() {
+    // Batch, channels, result's channels, kernel, stride, padding, height, width.
+    for [b, c, o, k, stride, padding, height, width] in [
+        [2, 3, 5, 3, 1, 1, 7, 9],
+        [1, 9, 4, 3, 2, 1, 8, 7],
+        [2, 6, 3, 3, 2, 0, 9, 9],
+        [1, 5, 7, 1, 1, 0, 4, 6],
+        [1, 2, 3, 3, 1, 2, 4, 5],
+        [2, 4, 6, 2, 2, 0, 6, 8],
+        [1, 5, 2, 5, 3, 2, 11, 6],
+    ] {
+        let x = Var::randn(0_f32, 1.0, (b, c, height, width), &Device::Cpu).unwrap();
+        let w = Var::randn(0_f32, 1.0, (o, c, k, k), &Device::Cpu).unwrap();
+        let y = jobctl::gpu::conv::conv2d(&x, &w, stride, padding).unwrap();
+        let g = Tensor::randn(0_f32, 1.0, y.dims(), &Device::Cpu).unwrap();
+        let found = (&y * &g).unwrap().sum_all().unwrap().backward().unwrap();
+        let ours = [&y, found.get(&x).unwrap(), found.get(&w).unwrap()];
+        let still = jobctl::gpu::conv::conv2d(&x.detach(), &w.detach(), stride, padding).unwrap();
+        for (theirs, ours) in plain_convolution(&x, &w, &g, stride, padding).into_iter().zip(ours) {
+            let theirs = Tensor::from_vec(theirs, ours.dims(), &Device::Cpu).unwrap();
+            assert!(distance(ours, &theirs) < 2e-6, "{c} {o} {k} {stride} {padding}: {:e}", distance(ours, &theirs));
+        }
+        assert!(distance(&still, &y) < 2e-6);
     }
 }

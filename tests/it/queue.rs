@@ -1,5 +1,6 @@
 //! The queue on a real Postgres.
 
+mod batch;
 mod claims;
 mod control;
 mod edges;
@@ -8,6 +9,7 @@ mod histories;
 mod limits;
 mod needs;
 mod order;
+mod rescue;
 mod sharing;
 mod tries;
 mod why;

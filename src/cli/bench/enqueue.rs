@@ -81,7 +81,7 @@ async fn measure(args: &Args, folder: &Path, server: &Postgres) -> anyhow::Resul
         let sweep_file = write_sweep(args, folder, run_idx)?;
         let start = Instant::now();
         let loaded = load(&sweep_file)?.context("the bench's own sweep has a mistake")?;
-        let ask = Ask { confirm: Confirm::Assume, own: None, dry_run: false, upload: None };
+        let ask = Ask { confirm: Confirm::Assume, own: None, dry_run: false, upload: None, firing: None };
         let summary = enqueue(&pool, loaded, &ask).await?.context("the sweep is confirmed")?;
         let seconds = start.elapsed().as_secs_f64();
         if run_idx > 0 {

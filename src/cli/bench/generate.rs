@@ -1,12 +1,11 @@
 //! `jobctl bench generate`: how long a step and a decoding take, and how much memory, with random weights.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
+use super::watch::watch_memory;
 use crate::cli::Outcome;
 use crate::cli::lines::{say, say_json};
 use crate::cli::picture;
@@ -165,32 +164,4 @@ fn tell(report: &Report) {
     for (name, why) in &report.decode_failed {
         say(format_args!("decode {name:<8} failed: {why}"));
     }
-}
-
-/// What `work` returns, and the most memory in use meanwhile in GiB.
-fn watch_memory<T>(device: &Device, work: impl FnOnce() -> T) -> (T, f64) {
-    let (peak, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let result = thread::scope(|scope| {
-        scope.spawn(|| {
-            while !ended.load(Ordering::Relaxed) {
-                let used = match gpu::memory(device) {
-                    Some((free, all)) => all - free,
-                    None => resident().unwrap_or(0),
-                };
-                peak.fetch_max(used, Ordering::Relaxed);
-                thread::sleep(Duration::from_millis(2));
-            }
-        });
-        let result = work();
-        ended.store(true, Ordering::Relaxed);
-        result
-    });
-    (result, peak.into_inner() as f64 / f64::from(1 << 30))
-}
-
-/// Resident bytes of this process.
-fn resident() -> Option<usize> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: usize = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size())
 }

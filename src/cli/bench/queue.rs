@@ -44,9 +44,12 @@ pub(super) struct Args {
     /// How many jobs are enqueued at once, in turns.
     #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
     enqueue: Vec<u32>,
-    /// Jobs enqueued a second, one by one, whether or not earlier ones have started.
+    /// Jobs enqueued a second, whether or not earlier ones have started.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
+    /// So many of them at once, as one sweep.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    each: u32,
     /// For so long.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
@@ -114,7 +117,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         for &n in &args.executors {
             let ground = Ground::new(args, config).await?;
             let seconds = Duration::from_secs(args.seconds.into());
-            let figure = open_loop::measure(&ground, usize::from(n), args.rate, seconds).await;
+            let figure = open_loop::measure(&ground, usize::from(n), args.rate, args.each, seconds).await;
             tell(args, "latency", ground.end(figure).await?)?;
         }
     }

@@ -1,4 +1,4 @@
-//! `jobctl db prune`: removes files that nothing names.
+//! `jobctl db prune` of the store: removes files that nothing names.
 
 use std::time::Duration;
 
@@ -9,13 +9,7 @@ use crate::database;
 use crate::store::artifact::Artifacts;
 use crate::store::sweep_up::{Amount, sweep_up};
 
-/// Remove from the store what nothing names: what was stored by an attempt that lost its lease, and artifacts whose last
-/// use is gone.
-///
-/// A file is removed when it has been known as nameless for --age, by the database's clock: the first prune finds it, a
-/// later one removes it.
-///
-/// Examples: jobctl db prune --dry-run, jobctl db prune --age 0s
+/// How the store is swept; what is said and done of months, too.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// How long a file must have been nameless, such as 30min, 24h or 7d. Under an hour is refused while jobs run.
@@ -23,10 +17,10 @@ pub struct Args {
     age: Duration,
     /// Say what would be removed, and remove nothing.
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Answer in JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// See [`Args`].

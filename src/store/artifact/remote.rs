@@ -110,11 +110,11 @@ impl Remote {
             Ok(_) => Ok(()),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
                 if self.read(hash, None).await? != Some(*hash) {
-                    self.bucket.put(&key, bytes.into()).await.map_err(plain)?;
+                    self.bucket.put(&key, bytes.into()).await.map_err(|it| plain(&it))?;
                 }
                 Ok(())
             }
-            Err(error) => Err(plain(error)),
+            Err(error) => Err(plain(&error)),
         }
     }
 
@@ -133,7 +133,7 @@ impl Remote {
         }
         let part = PART.max(usize::try_from(n_bytes.div_ceil(MOST_PARTS - 1))?);
         let mut upload =
-            WriteMultipart::new_with_chunk_size(self.bucket.put_multipart(&key).await.map_err(plain)?, part);
+            WriteMultipart::new_with_chunk_size(self.bucket.put_multipart(&key).await.map_err(|it| plain(&it))?, part);
         let mut sending = async || -> anyhow::Result<()> {
             let mut source = std::fs::File::open(file).with_context(|| format!("read {}", file.display()))?;
             let mut hasher = blake3::Hasher::new();
@@ -144,14 +144,14 @@ impl Remote {
                     break;
                 }
                 hasher.update(&buffer[..n]);
-                upload.wait_for_capacity(PARTS_AT_ONCE).await.map_err(plain)?;
+                upload.wait_for_capacity(PARTS_AT_ONCE).await.map_err(|it| plain(&it))?;
                 upload.write(&buffer[..n]);
             }
             ensure!(hasher.finalize() == hash.0, "{} has changed while it was stored", file.display());
             Ok(())
         };
         match sending().await {
-            Ok(()) => upload.finish().await.map(drop).map_err(plain),
+            Ok(()) => upload.finish().await.map(drop).map_err(|it| plain(&it)),
             Err(error) => {
                 // Parts that are not finished cost money until the bucket's own rules take them away.
                 let _ = upload.abort().await;
@@ -165,7 +165,7 @@ impl Remote {
         match self.bucket.head(&self.key(hash)).await {
             Ok(_) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(plain(error)),
+            Err(error) => Err(plain(&error)),
         }
     }
 
@@ -178,12 +178,12 @@ impl Remote {
         let found = match self.bucket.get(&self.key(hash)).await {
             Ok(found) => found,
             Err(Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(plain(error)),
+            Err(error) => return Err(plain(&error)),
         };
         let mut chunks = found.into_stream();
         let mut hasher = blake3::Hasher::new();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(plain)?;
+            let chunk = chunk.map_err(|it| plain(&it))?;
             hasher.update(&chunk);
             if let Some(out) = &mut out {
                 out.write_all(&chunk).context("write to the cache")?;
@@ -195,7 +195,7 @@ impl Remote {
     /// Everything under the prefix that is named as an artifact is.
     pub(super) async fn list(&self) -> anyhow::Result<Vec<Listed>> {
         let prefix = (!self.prefix.is_empty()).then(|| Key::from(self.prefix.as_str()));
-        let objects: Vec<_> = self.bucket.list(prefix.as_ref()).try_collect().await.map_err(plain)?;
+        let objects: Vec<_> = self.bucket.list(prefix.as_ref()).try_collect().await.map_err(|it| plain(&it))?;
         let named = objects.into_iter().filter_map(|it| {
             let hash = it.location.filename()?.parse::<Hash>().ok()?;
             (self.key(&hash) == it.location).then_some(Listed { hash, n_bytes: it.size })
@@ -207,13 +207,13 @@ impl Remote {
     pub(super) async fn remove(&self, hash: &Hash) -> anyhow::Result<()> {
         match self.bucket.delete(&self.key(hash)).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(plain(error)),
+            Err(error) => Err(plain(&error)),
         }
     }
 }
 
 /// What people can do about what the client says. It names addresses, never keys.
-fn plain(error: Error) -> anyhow::Error {
+fn plain(error: &Error) -> anyhow::Error {
     let chain = |error: &Error| {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(error);
@@ -225,8 +225,8 @@ fn plain(error: Error) -> anyhow::Error {
         }
         text
     };
-    let text = chain(&error);
-    let help = match &error {
+    let text = chain(error);
+    let help = match error {
         _ if ["UnknownIssuer", "unknown issuer", "BadSignature", "invalid peer certificate"]
             .iter()
             .any(|it| text.contains(it)) =>

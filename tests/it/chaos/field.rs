@@ -91,6 +91,13 @@ impl Field {
         field
     }
 
+    /// The program, past all proxies.
+    pub fn jobctl(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jobctl"));
+        command.args(arguments).env("DATABASE_URL", self.url.reveal()).env("JOBCTL_HOME", &self.home);
+        command
+    }
+
     fn command(&self, proxy: &Proxy, clock_off_s: i64) -> Command {
         let mut url = url::Url::parse(self.url.reveal()).unwrap();
         url.set_port(Some(proxy.port)).unwrap();

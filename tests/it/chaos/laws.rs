@@ -43,9 +43,9 @@ const LAWS: [(&str, &str); 11] = [
     (
         "attempts of one job overlap in time",
         "select count(*) from (
-            select started_at < lag(ended_at, 1, '-infinity') over (partition by job_id order by lease) as overlaps
+            select started_at < lag(ended_at, 1, '-infinity') over (partition by job_id order by lease) as too_early
             from attempt) as pairs
-        where overlaps",
+        where too_early",
     ),
     (
         "done jobs have no artifact, or unfinished ones have one",

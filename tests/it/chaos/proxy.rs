@@ -98,16 +98,13 @@ async fn carry(worker: TcpStream, server: SocketAddr, mut net: watch::Receiver<N
     let _ = (worker.set_nodelay(true), server.set_nodelay(true));
     let (from_worker, to_worker) = worker.into_split();
     let (from_server, to_server) = server.into_split();
-    let both = async {
-        tokio::join!(
-            pump(from_worker, to_server, net.clone(), Some(fate.clone())),
-            pump(from_server, to_worker, net.clone(), None)
-        );
-    };
+    let there = pump(from_worker, to_server, net.clone(), Some(fate.clone()));
+    let back = pump(from_server, to_worker, net, None);
+    let both = async { tokio::join!(there, back) };
     tokio::pin!(both);
     loop {
         tokio::select! {
-            () = &mut both => return,
+            ((), ()) = &mut both => return,
             changed = fate.changed() => {
                 let now = *fate.borrow();
                 match now {

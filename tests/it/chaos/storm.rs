@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use super::faults::Fault;
 use super::field::{Fences, Field};
 use super::laws::{broken, broken_at_the_end};
+use super::rest::{scratch, sweep_up};
 use super::work::{Retry, Work, patience};
 
 /// How bad it gets.
@@ -76,6 +77,7 @@ impl Storm {
             }
             let fault = deck.pop().expect("it was filled");
             let before = attempts_by_outcome(&field.pool).await;
+            let struck = Instant::now();
             fault.strike(&mut field, &mut dice).await;
             sleep(Duration::from_millis(dice.random_range(200..700))).await;
             outcome.wrong.extend(field.supervise());
@@ -86,6 +88,7 @@ impl Storm {
                 *ended.entry(word.clone()).or_default() += count - before.get(&word).unwrap_or(&0);
             }
             outcome.n_rounds += 1;
+            println!("round {:3}: {} ({:.1} s)", outcome.n_rounds, fault.words(), struck.elapsed().as_secs_f64());
             if self.fences == Fences::Down || outcome.n_rounds.is_multiple_of(5) {
                 outcome.wrong.extend(look(&field.pool).await);
             }
@@ -136,16 +139,11 @@ async fn settle_down(field: &mut Field, work: &Work) -> Vec<String> {
     sleep(Duration::from_secs(2)).await;
     worker.process.signal(rustix::process::Signal::TERM);
     worker.process.wait(Duration::from_secs(30));
-    let scratch = field.artifacts().join("scratch");
-    let left: Vec<String> = walkdir::WalkDir::new(&scratch)
-        .into_iter()
-        .filter_map(Result::ok)
-        .filter(|it| it.file_type().is_file())
-        .map(|it| it.path().display().to_string())
-        .collect();
+    let left = scratch(field);
     if !left.is_empty() {
         wrong.push(format!("the scratch folder still holds {}", left.join(", ")));
     }
+    wrong.extend(sweep_up(field).await.unwrap_or_else(|error| vec![format!("{error:#}")]));
     wrong
 }
 
@@ -158,9 +156,11 @@ async fn unfinished_jobs(pool: &PgPool) -> String {
 
 /// The broken laws, as soon as Postgres answers.
 async fn look(pool: &PgPool) -> Vec<String> {
+    let begun = Instant::now();
     loop {
         match broken(pool).await {
             Ok(broken) => return broken,
+            Err(error) if begun.elapsed() > QUIET => return vec![format!("cannot look: {error:#}")],
             Err(error) => patience(&error).await,
         }
     }
@@ -190,7 +190,9 @@ impl Feeder {
         let (least, most) = (Arc::new(AtomicI64::new(i64::MAX)), Arc::new(AtomicI64::new(0)));
         let (pool, shared) = (field.pool.clone(), work.clone());
         let (lowest, highest) = (least.clone(), most.clone());
-        while unfinished(&pool).await.0 < storm.n_in_flight * 3 / 2 {
+        // More than must be there: nothing can be enqueued while Postgres is away.
+        let stock = storm.n_in_flight + 4 * i64::try_from(storm.n_workers * storm.n_slots).unwrap();
+        while unfinished(&pool).await.0 < stock {
             shared.lock().await.enqueue(&pool, &mut dice).await;
         }
         let task = tokio::spawn(async move {
@@ -199,7 +201,7 @@ impl Feeder {
                 lowest.fetch_min(n, Ordering::Relaxed);
                 highest.fetch_max(n_running, Ordering::Relaxed);
                 let mut work = shared.lock().await;
-                if n < storm.n_in_flight * 3 / 2 {
+                if n < stock {
                     work.enqueue(&pool, &mut dice).await;
                 } else {
                     if dice.random_bool(0.3) {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
 use jobctl::job::task::Task;
 use jobctl::job::task::rehearse::{self, Rehearse};
 use jobctl::job::{Hash, JobId};
@@ -112,7 +111,7 @@ impl Work {
         let Some((_, job)) = self.jobs.iter_mut().rev().take(4 * SWEEP).choose(dice) else { return };
         // Noted before it is done: whether it was is not always known.
         job.cancelled = true;
-        let _ = once(pool, async |tx| control::cancel_jobs(tx, &[job.id.0]).await.map(drop)).await;
+        let _ = cancel(pool, job.id.0).await;
     }
 
     /// Retries what has failed, or a few of those jobs and of the cancelled ones. True if there is nothing to retry.
@@ -129,7 +128,7 @@ impl Work {
         }
         // One whose parent was cancelled may not be retried alone: that is not a fault.
         for id in failed {
-            let _ = once(pool, async |tx| control::retry(tx, &[id]).await.map(drop)).await;
+            let _ = retry(pool, id).await;
         }
         Ok(false)
     }
@@ -162,14 +161,16 @@ async fn ids(pool: &PgPool, plan: &Plan) -> anyhow::Result<HashMap<Vec<u8>, i64>
     Ok(rows.into_iter().collect())
 }
 
-/// One transaction, which may fail.
-async fn once(
-    pool: &PgPool,
-    action: impl AsyncFnOnce(&mut jobctl::queue::Tx<'static>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut tx = pool.begin().await.context("begin")?;
-    action(&mut tx).await?;
-    tx.commit().await.context("commit")
+async fn cancel(pool: &PgPool, job: i64) -> anyhow::Result<()> {
+    let mut tx = pool.begin().await?;
+    control::cancel_jobs(&mut tx, &[job]).await?;
+    Ok(tx.commit().await?)
+}
+
+async fn retry(pool: &PgPool, job: i64) -> anyhow::Result<()> {
+    let mut tx = pool.begin().await?;
+    control::retry(&mut tx, &[job]).await?;
+    Ok(tx.commit().await?)
 }
 
 /// Postgres is away: that is the point.

@@ -166,3 +166,22 @@ async fn a_sweep_that_stops_tells_what_runs_to_end() {
     let pulse = jobctl::queue::claim::beat(&db.pool, worker).await.unwrap().unwrap();
     assert_eq!((pulse.held, pulse.cancelled), (vec![(b.id, b.lease)], vec![b.lease]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_given_back_waits_for_a_parent_that_was_revived_meanwhile() {
+    let db = Database::new().await;
+    let worker = db.worker().await;
+    let plan = graph("pool", &["a", "b", "pool"], &[(0, 2, After), (1, 2, After)]);
+    db.submit(&plan).await;
+    db.work_on(worker, "a", How::Fail).await;
+    db.work_on(worker, "b", How::Finish).await;
+    let pool = db.claim(worker).await.unwrap();
+    let mut tx = db.begin().await;
+    control::retry(&mut tx, &[db.job("a").await.0]).await.unwrap();
+    tx.commit().await.unwrap();
+    db.settle(&pool, How::Release).await.unwrap();
+    assert_eq!(db.state("pool").await, "waiting");
+    db.check_laws().await;
+    db.work_on(worker, "a", How::Finish).await;
+    db.work_on(worker, "pool", How::Finish).await;
+}

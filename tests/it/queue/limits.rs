@@ -129,7 +129,7 @@ async fn every_end_of_an_attempt_frees_its_place() {
     let job = db.claim(worker).await.unwrap();
     let mut tx = db.begin().await;
     control::cancel_sweep(&mut tx, sweep).await.unwrap();
-    settle::finish_cancelled(&mut tx, job.id, job.lease).await.unwrap();
+    settle::release(&mut tx, job.id, job.lease).await.unwrap();
     tx.commit().await.unwrap();
     db.check_laws().await;
     assert_eq!(db.number("select count(*) from permit where lease is null").await, 1);

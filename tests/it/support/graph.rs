@@ -118,7 +118,11 @@ impl Database {
 
     /// Makes waiting for a next try a thing of the past.
     pub async fn all_due(&self) {
-        self.execute("update job set run_at = least(run_at, now())").await;
+        self.execute(
+            "update job set run_at = now()
+            where id in (select id from job where run_at > now() order by id for update)",
+        )
+        .await;
     }
 
     /// Ends an attempt.

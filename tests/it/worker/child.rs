@@ -20,9 +20,10 @@ fn slot(script: &str) -> Child {
 
 /// What is wrong with a slot that says nothing good, and what it printed until then.
 async fn death(child: &mut Child) -> (Death, Vec<String>) {
-    let mut printed = Vec::new();
+    let mut printed: Vec<String> = Vec::new();
     loop {
-        match timeout(Duration::from_secs(10), child.hear(Vec::new)).await.expect("it is noticed within ten seconds") {
+        let before = printed.clone();
+        match timeout(Duration::from_secs(30), child.hear(|| before.clone())).await.expect("it is noticed soon") {
             Ok(Said::Line(line)) => printed.push(line),
             Ok(Said::Reply(reply)) => panic!("that was no reply: {reply:?}"),
             Err(death) => return (death, printed),
@@ -66,7 +67,7 @@ async fn how_a_process_ends_is_told_apart() {
 
 #[tokio::test]
 async fn lines_without_end_fill_no_memory() {
-    let mut child = slot("head -c 50000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo short >&2; exit 1");
+    let mut child = slot("head -c 5000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo short >&2; exit 1");
     let (death, mut printed) = death(&mut child).await;
     assert_eq!(death.cause, Cause::Exit);
     printed.extend(child.end().await);
@@ -74,7 +75,7 @@ async fn lines_without_end_fill_no_memory() {
     assert!(printed[0].len() < 10_000 && printed[0].ends_with("[jobctl: the line is longer]"), "{}", printed[0].len());
     assert_eq!(printed[1], "short");
     // On the pipe for replies it is an error.
-    let mut child = slot("head -c 80000000 /dev/zero | tr '\\0' x; sleep 60");
+    let mut child = slot("head -c 20000000 /dev/zero | tr '\\0' x; sleep 60");
     let (death, _) = self::death(&mut child).await;
     assert!(death.error.contains("at once"), "{death:?}");
     child.end().await;

@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use jobctl::config::Secret;
 use jobctl::database::{connect, private::Postgres};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{LONG, quick, slow};
 use crate::support::database::Database;
@@ -146,4 +147,51 @@ async fn a_run_that_is_killed_goes_on_where_it_was() {
     assert_eq!(again.json_lines()[0]["new"], serde_json::json!({}));
     db.check_complete(100, 2).await;
     assert!(n_before < 101, "the run was over before it was killed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_is_longer_than_the_patience_costs_no_attempt() {
+    let home = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap();
+    let server = Postgres::new(home.path());
+    let url = server.start().unwrap();
+    let path = home.path().join("outage.toml");
+    fs::write(&path, "name = \"outage\"\n\n[[rehearse]]\nname = \"outage\"\nn = 2\nseconds = 6\n").unwrap();
+    let jobctl = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jobctl"));
+        command.args(arguments).env("JOBCTL_HOME", home.path()).env_remove("DATABASE_URL").stdin(Stdio::null());
+        for (name, value) in [("BEAT", "200"), ("STALE", "2000"), ("GRACE", "500"), ("POLL", "100")] {
+            command.env(format!("JOBCTL_{name}_MS"), value);
+        }
+        command
+    };
+    Printed::of(jobctl(&["enqueue", path.to_str().unwrap()]).output().unwrap(), 0);
+    let mut workers = [0, 1].map(|_| Running::start(jobctl(&["worker", "--slots", "1"])));
+    let pool = connect(&url, 1).await.unwrap();
+    let number = async |query: &'static str| -> i64 { sqlx::query_scalar(query).fetch_one(&pool).await.unwrap() };
+    wait_until("both run", LONG, async || number("select count(*) from job where state = 'running'").await == 2).await;
+    let pids = processes(&home.path().join("postgres/data"));
+    pids.iter().for_each(|it| kill_process(*it, Signal::STOP).unwrap());
+    tokio::time::sleep(Duration::from_millis(4000)).await;
+    pids.iter().for_each(|it| kill_process(*it, Signal::CONT).unwrap());
+    wait_until("both are done", LONG, async || {
+        number("select count(*) from job_history where state = 'done'").await == 2
+    })
+    .await;
+    assert_eq!(number("select count(*) from attempt").await, 2, "an attempt was charged for the outage");
+    for it in &mut workers {
+        it.signal(Signal::TERM);
+        it.ends_with(0, LONG);
+    }
+    pool.close().await;
+    assert!(server.stop().unwrap());
+}
+
+/// The processes of the server of this folder.
+fn processes(data: &std::path::Path) -> Vec<Pid> {
+    let file = fs::read_to_string(data.join("postmaster.pid")).unwrap();
+    let first = Pid::from_raw(file.lines().next().unwrap().trim().parse().unwrap()).unwrap();
+    [first].into_iter().chain(crate::support::process::children(first)).collect()
 }

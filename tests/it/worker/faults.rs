@@ -7,7 +7,7 @@ use rustix::process::Pid;
 use super::LONG;
 use super::rehearse::rehearsal;
 use crate::support::database::Database;
-use crate::support::process::lives;
+use crate::support::process::{Running, lives};
 use crate::support::wait_until;
 
 /// How a rehearsal ends that goes wrong in all of its attempts.
@@ -44,7 +44,9 @@ async fn each_death_is_told_by_its_name_and_tried_as_often_as_it_helps() {
     }
     std::fs::write(&path, text).unwrap();
     db.enqueue(&path);
-    let mut worker = db.spawn(["worker", "--slots", "2"]);
+    let mut command = db.command(["worker", "--slots", "2"]);
+    command.env("RUST_BACKTRACE", "0");
+    let mut worker = Running::start(command);
     // Without the waits between attempts, which are tested elsewhere.
     let start = Instant::now();
     while db.number("select count(*) from job").await > 0 {

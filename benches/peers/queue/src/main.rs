@@ -139,16 +139,21 @@ async fn open_loop(pool: &PgPool, ask: &Ask) -> anyhow::Result<serde_json::Value
     let (start, waits) = (Instant::now(), Waits::default());
     let client = client(pool, ask.n("executors"), start, Some(waits.clone()))?;
     let mut run = client.start()?;
-    let n_jobs = ask.n("rate") * ask.n("seconds");
+    let each = ask.n("each").max(1);
+    let n_sweeps = (ask.n("rate") * ask.n("seconds")).div_ceil(each);
+    let n_jobs = n_sweeps * each;
     let begun = start.elapsed();
     let mut inserts = tokio::task::JoinSet::new();
-    for idx in 0..n_jobs {
-        let due = begun + Duration::from_secs_f64(idx as f64 / ask.n("rate") as f64);
+    for idx in 0..n_sweeps {
+        let due = begun + Duration::from_secs_f64((idx * each) as f64 / ask.n("rate") as f64);
         tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
         let client = client.clone();
         inserts.spawn(async move {
             let at_us = u64::try_from(due.as_micros()).unwrap_or(u64::MAX);
-            client.insert(Noop { at_us }).await.map(drop)
+            if each == 1 {
+                return client.insert(Noop { at_us }).await.map(drop);
+            }
+            client.insert_many((0..each).map(|_| Noop { at_us })).await.map(drop)
         });
     }
     while let Some(inserted) = inserts.join_next().await {

@@ -22,7 +22,8 @@ pub struct Row {
 }
 
 impl Row {
-    fn lives(&self) -> bool {
+    /// Whether it has not ended.
+    pub fn lives(&self) -> bool {
         self.exists && !self.state.is_final()
     }
 
@@ -71,12 +72,17 @@ impl Model {
             How::Fail => self.end(&[job], State::Failed),
             How::Retry | How::Release if row.cancel_asked => self.end(&[job], State::Cancelled),
             How::Retry if row.n_attempts >= MOST_ATTEMPTS => self.end(&[job], State::Failed),
-            How::Retry => self.jobs[job].state = State::Ready,
+            How::Retry => self.put_back(job),
             How::Release => {
-                self.jobs[job].state = State::Ready;
+                self.put_back(job);
                 self.jobs[job].n_attempts -= 1;
             }
         }
+    }
+
+    /// A parent may have been revived while it ran.
+    fn put_back(&mut self, job: usize) {
+        self.jobs[job].state = if self.n_blockers(job) > 0 { State::Waiting } else { State::Ready };
     }
 
     fn end(&mut self, jobs: &[usize], state: State) {
@@ -132,9 +138,9 @@ impl Model {
     }
 
     fn hold(&mut self, jobs: &[usize]) {
-        for &job in jobs.iter().filter(|it| self.jobs[**it].lives()) {
+        for &job in jobs {
             let mut wanting = self.sweeps.iter().filter(|it| !it.cancelled && it.members.contains(&job)).peekable();
-            if wanting.peek().is_some() {
+            if wanting.peek().is_some() && self.jobs[job].lives() {
                 self.jobs[job].held = wanting.all(|it| it.paused);
             }
         }

@@ -11,7 +11,7 @@ use rand_pcg::Pcg64Mcg;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{LABELS, STALE, config, enqueue, plan_of};
+use super::{STALE, config, enqueue, plan_of};
 use crate::support::database::Database;
 use crate::support::graph::{How, graph};
 

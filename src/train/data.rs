@@ -1,0 +1,176 @@
+//! Pictures and captions in a folder, and how a picture is cut for training.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::random::Stream;
+use crate::image::resize::{Filter, resize};
+use crate::image::{Rgb, files};
+
+/// A picture to learn from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Picture {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its caption.
+    pub caption: String,
+    /// Pixels, as it is looked at.
+    pub width: u32,
+    /// Pixels, as it is looked at.
+    pub height: u32,
+}
+
+/// What a folder holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Folder {
+    /// The pictures that can be learnt from, sorted by their paths.
+    pub pictures: Vec<Picture>,
+    /// The others, each with its reason.
+    pub left_out: Vec<(PathBuf, String)>,
+}
+
+impl Folder {
+    /// Reads a folder's captions and the pictures' headers. Captions are those of `metadata.jsonl` (`file_name` and
+    /// `text`, as the Hugging Face library has them) where there is one, else those of `NAME.txt` beside each picture.
+    /// A picture that cannot be read or has no caption is left out and named.
+    ///
+    /// # Errors
+    /// No such folder, a `metadata.jsonl` that cannot be read or names a file twice or one that is not there, no
+    /// picture with a caption.
+    pub fn read(folder: &Path) -> Result<Self> {
+        ensure!(folder.is_dir(), "{} is no folder", folder.display());
+        let listed = folder.join("metadata.jsonl");
+        let captions = if listed.exists() { Some(captions(&listed)?) } else { None };
+        let (paths, unreadable) = files::under(folder);
+        let mut found = Self::default();
+        found.left_out.extend(unreadable.into_iter().map(|it| (it.path, it.error.to_string())));
+        let mut unused = captions.clone().unwrap_or_default();
+        for path in paths {
+            let below = path.strip_prefix(folder).unwrap_or(&path).to_owned();
+            let caption = match &captions {
+                Some(captions) => captions.get(&below).cloned(),
+                None => fs::read_to_string(path.with_extension("txt")).ok().map(|it| it.trim().to_owned()),
+            };
+            unused.remove(&below);
+            let Some(caption) = caption.filter(|it| !it.is_empty()) else {
+                found.left_out.push((path, "it has no caption".to_owned()));
+                continue;
+            };
+            match files::header_of(&path) {
+                Ok(header) => {
+                    found.pictures.push(Picture { path, caption, width: header.width, height: header.height });
+                }
+                Err(error) => found.left_out.push((path, error.to_string())),
+            }
+        }
+        if let Some(name) = unused.keys().min() {
+            bail!("{} names {}, which is not there, and {} more", listed.display(), name.display(), unused.len() - 1);
+        }
+        ensure!(
+            !found.pictures.is_empty(),
+            "{} has no picture with a caption: captions stand in metadata.jsonl, or in NAME.txt beside NAME.jpg",
+            folder.display()
+        );
+        Ok(found)
+    }
+
+    /// The pictures whose shorter side is below `side`: they would be enlarged.
+    pub fn smaller_than(&self, side: u32) -> Vec<&Picture> {
+        self.pictures.iter().filter(|it| it.width.min(it.height) < side).collect()
+    }
+}
+
+fn captions(path: &Path) -> Result<HashMap<PathBuf, String>> {
+    #[derive(Deserialize)]
+    struct Line {
+        file_name: String,
+        text: String,
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let mut captions = HashMap::new();
+    for (idx, line) in text.lines().enumerate().filter(|it| !it.1.trim().is_empty()) {
+        let place = || format!("{}:{}", path.display(), idx + 1);
+        let line: Line = serde_json::from_str(line).with_context(place)?;
+        let name = Path::new(&line.file_name).components().filter(|it| *it != Component::CurDir).collect();
+        if captions.insert(name, line.text.trim().to_owned()).is_some() {
+            bail!("{}: a second caption of {}", place(), line.file_name);
+        }
+    }
+    Ok(captions)
+}
+
+/// Which part of a picture is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Any, with equal chance.
+    #[default]
+    Random,
+    /// The middle.
+    Centre,
+}
+
+/// How a picture becomes a square, as in the released scripts: resized so that its shorter side is `side`, cut, and
+/// turned round its vertical axis half of the time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cut {
+    /// Pixels.
+    pub side: u32,
+    /// What is taken of the longer side.
+    pub place: Place,
+    /// Whether half of them are mirrored.
+    pub flip: bool,
+    /// How they are resized.
+    pub filter: Filter,
+}
+
+impl Cut {
+    /// As the released scripts do it.
+    pub fn released(side: u32) -> Self {
+        Self { side, place: Place::Random, flip: true, filter: Filter::Bilinear }
+    }
+
+    /// The square of a picture; chance comes from `random`.
+    pub fn of(&self, image: &Rgb, random: &mut Stream) -> Rgb {
+        let side = self.side;
+        // The longer side is cut off to a whole number, as torchvision's Resize does.
+        let longer = |long: u32, short: u32| (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
+        let (width, height) = if image.width <= image.height {
+            (side, longer(image.height, image.width))
+        } else {
+            (longer(image.width, image.height), side)
+        };
+        let image = resize(image, width, height, self.filter);
+        let mut at = |rest: u32| match self.place {
+            Place::Random => random.below(rest as usize + 1) as u32,
+            // To the even number, as torchvision's CenterCrop rounds.
+            Place::Centre => (f64::from(rest) / 2.0).round_ties_even() as u32,
+        };
+        let (top, left) = (at(height - side), at(width - side));
+        let mut square = image.crop(left, top, side, side);
+        if self.flip && random.uniform() < 0.5 {
+            let stride = square.stride();
+            square.pixels.chunks_exact_mut(stride).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
+        }
+        square
+    }
+}
+
+/// Squares of one size as [B, 3, side, side] from −1 to 1: (v/255 − 0.5)/0.5.
+///
+/// # Errors
+/// Pictures of several sizes, or no memory.
+pub fn stacked(squares: &[Rgb], device: &Device) -> Result<Tensor> {
+    let first = squares.first().context("no picture to stack")?;
+    let size = (first.width, first.height);
+    ensure!(squares.iter().all(|it| (it.width, it.height) == size), "pictures of several sizes");
+    let values = squares.iter().flat_map(|it| &it.pixels).map(|it| (f32::from(*it) / 255.0 - 0.5) / 0.5).collect();
+    let shape = (squares.len(), first.height as usize, first.width as usize, 3);
+    let tensor = Tensor::from_vec::<_, f32>(values, shape, &Device::Cpu)?;
+    Ok(tensor.permute((0, 3, 1, 2))?.contiguous()?.to_device(device)?)
+}

@@ -1,0 +1,181 @@
+//! From examples to batches: in which order, with which noise.
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::random::{Purpose, Stream};
+use super::timesteps::{Density, Levels, Weighting};
+use super::transformer::Batch;
+use super::wlf::Target;
+
+/// One image to learn from, on the CPU.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// Its latent [C, h, w], scaled for the transformer.
+    pub latent: Tensor,
+    /// Its text's states [L, joint].
+    pub context: Tensor,
+    /// Its pooled text [P].
+    pub pooled: Tensor,
+}
+
+/// What there is to learn from.
+pub trait Examples {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// One of them, as it is shown in a pass over all.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn example(&self, idx: usize, pass: usize) -> Result<Example>;
+}
+
+impl Examples for Vec<Example> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn example(&self, idx: usize, _: usize) -> Result<Example> {
+        Ok(self[idx].clone())
+    }
+}
+
+/// How batches are drawn.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Drawing {
+    /// All chance comes from it.
+    pub seed: u64,
+    /// Images of one batch.
+    pub batch: usize,
+    /// Batches of one step, on each rank.
+    pub accumulate: usize,
+    /// Which noise levels are drawn how often.
+    pub density: Density,
+    /// How much they count.
+    pub weighting: Weighting,
+}
+
+/// Examples and the noise that is put on them.
+pub struct Feed<'a> {
+    drawing: Drawing,
+    levels: Levels,
+    examples: &'a dyn Examples,
+    device: Device,
+    /// The last pass that was asked for, and its order.
+    order: (usize, Vec<usize>),
+}
+
+impl<'a> Feed<'a> {
+    /// Of these examples.
+    ///
+    /// # Errors
+    /// There are none, or batches of none.
+    pub fn new(drawing: Drawing, levels: Levels, examples: &'a dyn Examples, device: &Device) -> Result<Self> {
+        ensure!(examples.count() > 0, "there is nothing to learn from");
+        ensure!(drawing.batch > 0 && drawing.accumulate > 0, "a step without images");
+        let order = Stream::new(drawing.seed, Purpose::Order, 0, 0).order(examples.count());
+        Ok(Self { drawing, levels, examples, device: device.clone(), order: (0, order) })
+    }
+
+    /// The batches of a step (counted from 0) on one of `n_ranks`. Each pass shows every example once, in an order of
+    /// its own; a step's images are the same however many ranks share them.
+    ///
+    /// # Errors
+    /// An example that cannot be read, or has another shape than those beside it.
+    pub fn batches(&mut self, step: usize, rank: usize, n_ranks: usize) -> Result<Vec<Batch>> {
+        let Drawing { seed, batch, accumulate, density, weighting } = self.drawing.clone();
+        let whole = batch * accumulate * n_ranks;
+        let mut batches = Vec::with_capacity(accumulate);
+        for part in 0..accumulate {
+            let first = (part * n_ranks + rank) * batch;
+            let mut drawn = Vec::with_capacity(batch);
+            for place in first..first + batch {
+                let (idx, pass) = self.at(step * whole + place);
+                let mut random = Stream::new(seed, Purpose::Noise, step as u64, place as u64);
+                let (sigma, timestep) = self.levels.at(density.draw(&mut random));
+                drawn.push(Shown { idx, pass, sigma, timestep, weight: weighting.at(sigma), random });
+            }
+            batches.push(self.batch(drawn)?);
+        }
+        Ok(batches)
+    }
+
+    /// Which examples [`batches`](Self::batches) shows.
+    pub fn shown(&mut self, step: usize, rank: usize, n_ranks: usize) -> Vec<usize> {
+        let Drawing { batch, accumulate, .. } = self.drawing;
+        let places = (0..accumulate).flat_map(|part| {
+            let first = ((step * accumulate + part) * n_ranks + rank) * batch;
+            first..first + batch
+        });
+        places.collect::<Vec<_>>().into_iter().map(|it| self.at(it).0).collect()
+    }
+
+    /// Every example `n_levels` times, at levels spread evenly over those that are trained on, with the same noise each
+    /// time: what is held out is looked at in this way. Batches as large as those of a step, weighted alike.
+    ///
+    /// # Errors
+    /// Those of [`batches`](Self::batches).
+    pub fn all(&self, n_levels: usize) -> Result<Vec<Batch>> {
+        let mut shown: Vec<Shown> = Vec::new();
+        for (idx, level) in (0..self.examples.count()).flat_map(|idx| (0..n_levels).map(move |level| (idx, level))) {
+            let (sigma, timestep) = self.levels.at((level as f64 + 0.5) / n_levels as f64);
+            let random = Stream::new(self.drawing.seed, Purpose::HeldOut, idx as u64, level as u64);
+            shown.push(Shown { idx, pass: 0, sigma, timestep, weight: 1.0, random });
+        }
+        let mut batches = Vec::new();
+        let mut shown = shown.into_iter().peekable();
+        while shown.peek().is_some() {
+            batches.push(self.batch(shown.by_ref().take(self.drawing.batch).collect())?);
+        }
+        Ok(batches)
+    }
+
+    /// Which example the run shows as its `number`th, and in which pass.
+    fn at(&mut self, number: usize) -> (usize, usize) {
+        let n = self.examples.count();
+        let pass = number / n;
+        if self.order.0 != pass {
+            self.order = (pass, Stream::new(self.drawing.seed, Purpose::Order, pass as u64, 0).order(n));
+        }
+        (self.order.1[number % n], pass)
+    }
+
+    fn batch(&self, shown: Vec<Shown>) -> Result<Batch> {
+        let (mut latents, mut noises, mut contexts, mut pooled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut sigmas, mut weights, mut timesteps) = (Vec::new(), Vec::new(), Vec::new());
+        for mut it in shown {
+            let example = self.examples.example(it.idx, it.pass).with_context(|| format!("read example {}", it.idx))?;
+            let shape = example.latent.shape().clone();
+            noises.push(Tensor::from_vec(it.random.normals(shape.elem_count()), shape, &Device::Cpu)?);
+            latents.push(example.latent);
+            contexts.push(example.context);
+            pooled.push(example.pooled);
+            sigmas.push(it.sigma);
+            weights.push(it.weight);
+            timesteps.push(it.timestep);
+        }
+        let stack = |parts: &[Tensor], what: &str| -> Result<Tensor> {
+            let stacked =
+                Tensor::stack(parts, 0).with_context(|| format!("the {what} of one batch differ in shape"))?;
+            Ok(stacked.to_device(&self.device)?)
+        };
+        Ok(Batch {
+            target: Target { x0: stack(&latents, "latents")?, noise: stack(&noises, "noises")?, sigmas, weights },
+            timesteps,
+            context: stack(&contexts, "texts")?,
+            pooled: stack(&pooled, "pooled texts")?,
+        })
+    }
+}
+
+/// One example in one batch.
+struct Shown {
+    idx: usize,
+    pass: usize,
+    sigma: f32,
+    timestep: f32,
+    weight: f32,
+    random: Stream,
+}

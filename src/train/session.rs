@@ -1,0 +1,122 @@
+//! A run from its first step, or from its last checkpoint, to its end or to where it is asked to stop.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::Keeper;
+use super::exchange::Communicator;
+use super::feed::Feed;
+use super::trainer::{Step, Trainer};
+use super::transformer::{Batch, FlowMatching};
+
+/// When what is done beside the steps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rhythm {
+    /// A checkpoint every so many steps; the last step has one always.
+    pub save_every: usize,
+    /// A look at what is held out every so many steps, and after the last.
+    pub look_every: usize,
+    /// At how many noise levels each held-out image is looked at.
+    pub n_levels: usize,
+}
+
+impl Default for Rhythm {
+    fn default() -> Self {
+        Self { save_every: 5_000, look_every: 500, n_levels: 8 }
+    }
+}
+
+/// Who watches a run.
+pub trait Watcher {
+    /// A step is done, in so many seconds.
+    fn stepped(&mut self, step: &Step, seconds: f64);
+
+    /// What is held out was looked at after `step` steps: the loss, then its parts.
+    fn looked(&mut self, step: usize, losses: &[f64]);
+
+    /// Something that whoever reads the log should know.
+    fn told(&mut self, text: &str);
+
+    /// Whether the run should save itself and stop. All ranks must be answered alike.
+    fn is_stopped(&mut self) -> bool;
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// All steps are done.
+    Done,
+    /// It was asked to stop, and is saved up to where it was.
+    Stopped,
+}
+
+/// Runs until `n_steps` are done. Where a checkpoint of this run is kept, it goes on from there, to the same bits as if
+/// it had never stopped (on the CPU). Rank 0 keeps the checkpoints; each rank can read them.
+///
+/// # Errors
+/// A checkpoint of something else, a loss that is not finite (with the images of that step; the checkpoints before it
+/// stay), examples that cannot be read, a full disk.
+pub fn run(
+    trainer: &mut Trainer<FlowMatching>,
+    feed: &mut Feed,
+    held_out: Option<&Feed>,
+    keeper: &mut dyn Keeper,
+    (rhythm, n_steps): (Rhythm, usize),
+    ranks: &mut dyn Communicator,
+    watcher: &mut dyn Watcher,
+) -> Result<Ending> {
+    let (found, damaged) = keeper.newest()?;
+    for it in damaged {
+        watcher.told(&format!("a checkpoint is left out: {it}"));
+    }
+    if let Some(snapshot) = found {
+        trainer.restore(&snapshot)?;
+        watcher.told(&format!("goes on after step {}", snapshot.n_done));
+    }
+    let looks: Vec<Batch> = held_out.map(|it| it.all(rhythm.n_levels)).transpose()?.unwrap_or_default();
+    let mut loss = None;
+    let mut saved = trainer.n_done();
+    while trainer.n_done() < n_steps {
+        if watcher.is_stopped() {
+            if saved < trainer.n_done() {
+                save(trainer, keeper, loss, ranks)?;
+            }
+            return Ok(Ending::Stopped);
+        }
+        let (step, begun) = (trainer.n_done(), Instant::now());
+        let batches = feed.batches(step, ranks.rank(), ranks.n_ranks())?;
+        let done = trainer.step(&batches, ranks).with_context(|| {
+            let shown = feed.shown(step, ranks.rank(), ranks.n_ranks());
+            let shown: Vec<String> = shown.iter().map(ToString::to_string).collect();
+            format!("step {} on images {}", step + 1, shown.join(", "))
+        })?;
+        trainer.parameters().device().synchronize()?;
+        watcher.stepped(&done, begun.elapsed().as_secs_f64());
+        let is_last = done.step == n_steps;
+        if !looks.is_empty() && (is_last || done.step.is_multiple_of(rhythm.look_every.max(1))) {
+            let losses = trainer.look(&looks)?;
+            watcher.looked(done.step, &losses);
+            loss = losses.first().copied();
+        }
+        if is_last || done.step.is_multiple_of(rhythm.save_every.max(1)) {
+            save(trainer, keeper, loss.take(), ranks)?;
+            saved = done.step;
+        }
+    }
+    Ok(Ending::Done)
+}
+
+fn save(
+    trainer: &Trainer<FlowMatching>,
+    keeper: &mut dyn Keeper,
+    loss: Option<f64>,
+    ranks: &mut dyn Communicator,
+) -> Result<()> {
+    let snapshot = trainer.snapshot(ranks)?;
+    if ranks.rank() == 0 {
+        keeper.save(&snapshot, loss)?;
+    }
+    Ok(())
+}

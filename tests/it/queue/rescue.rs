@@ -1,0 +1,63 @@
+//! Rescuing: no orphan hides another, and the loss of the connection to Postgres makes none.
+
+use std::time::Duration;
+
+use jobctl::queue::rescue::rescue;
+
+use crate::support::database::Database;
+use crate::support::graph::graph;
+
+const STALE: Duration = Duration::from_secs(45);
+const GRACE: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_orphans_that_somebody_holds_hides_no_others() {
+    let db = Database::new().await;
+    let worker = db.worker().await;
+    let labels: Vec<String> = (0..130).map(|it| it.to_string()).collect();
+    db.submit(&graph("many", &labels.iter().map(String::as_str).collect::<Vec<_>>(), &[])).await;
+    while db.claim(worker).await.is_some() {}
+    db.execute("update worker set beat_at = now() - interval '1 hour'").await;
+    let mut holder = db.begin().await;
+    sqlx::query("select from job where id in (select id from job order by id limit 120) for update")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    assert_eq!(rescue(&db.pool, STALE, GRACE).await.unwrap(), 10);
+    holder.rollback().await.unwrap();
+    assert_eq!(rescue(&db.pool, STALE, GRACE).await.unwrap(), 120);
+    db.check_laws().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_that_cannot_be_rescued_keeps_no_other_from_it() {
+    let db = Database::new().await;
+    let worker = db.worker().await;
+    db.submit(&graph("three", &["a", "b", "c"], &[])).await;
+    while db.claim(worker).await.is_some() {}
+    db.execute("update worker set beat_at = now() - interval '1 hour'").await;
+    // Something is wrong with the first: its attempt may not be closed.
+    db.execute(
+        "create function refuse() returns trigger language plpgsql as $$
+        begin
+            if old.job_id = (select min(id) from job) then raise exception 'no'; end if;
+            return new;
+        end $$",
+    )
+    .await;
+    db.execute("create trigger refuse before update on attempt for each row execute function refuse()").await;
+    assert_eq!(rescue(&db.pool, STALE, GRACE).await.unwrap(), 2);
+    assert_eq!(db.states().await, [("ready".to_owned(), 2), ("running".to_owned(), 1)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_databases_clock_counts() {
+    let db = Database::new().await;
+    let worker = db.worker().await;
+    db.submit(&graph("one", &["a"], &[])).await;
+    db.claim(worker).await.unwrap();
+    // Half a minute ago by the database's clock, whatever clocks elsewhere say.
+    db.execute("update worker set beat_at = now() - interval '30 s'").await;
+    assert_eq!(rescue(&db.pool, STALE, GRACE).await.unwrap(), 0);
+    assert_eq!(rescue(&db.pool, Duration::from_secs(29), GRACE).await.unwrap(), 1);
+}
