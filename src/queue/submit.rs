@@ -63,6 +63,8 @@ pub async fn find(tx: &mut Tx<'_>, plan_key: &Hash) -> anyhow::Result<Option<i32
 /// # Errors
 /// Postgres is out of reach.
 pub async fn resubmit(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<usize> {
+    // First, for it locks the sweep and then its jobs, as everybody does.
+    order::set_priority(tx, sweep, plan.priority).await?;
     let n_revived = revive_sweep(tx, sweep).await?;
     let was = sqlx::query!(
         "select priority, (select max_running from gate where sweep_id = sweep.id) from sweep where id = $1",
@@ -73,9 +75,6 @@ pub async fn resubmit(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Resul
     .context("look at the sweep")?;
     ask_anew(tx, plan).await?;
     deadlines::set(tx, sweep, &plan.limits).await?;
-    if was.priority != plan.priority {
-        order::set_priority(tx, sweep, plan.priority).await?;
-    }
     let max_running = plan.max_running.map(i32::try_from).transpose()?;
     if was.max_running != max_running {
         limit::set(tx, limit::Of::Sweep(sweep), max_running).await?;
