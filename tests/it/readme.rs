@@ -57,9 +57,11 @@ async fn the_queries_that_the_demo_prints_run() {
 async fn the_sweep_is_right() {
     let database = Database::new().await;
     pictures(&database.home.path().join("photos"), 2);
-    let [text, made, asks] = blocks("toml").try_into().unwrap();
+    let [text, made, limits, rehearsal, asks] = blocks("toml").try_into().unwrap();
     let made = jobctl::sweep::Sweep::parse(&made, "README.md").unwrap_or_else(|it| panic!("{it}"));
     assert_eq!((made.generate[0].points().len(), made.reconstruct[0].points().len()), (8, 4));
+    let limited = jobctl::sweep::Sweep::parse(&format!("{rehearsal}\n{limits}"), "README.md");
+    assert_eq!(limited.unwrap_or_else(|it| panic!("{it}")).rehearse[0].n, 1000);
     let asks = jobctl::sweep::Sweep::parse(&asks, "README.md").unwrap_or_else(|it| panic!("{it}"));
     let needs = asks.generate[0].wants.needs(true);
     assert_eq!(needs.to_string(), "a GPU called `h100` with 80 GiB of a worker labelled `fast-disk`");

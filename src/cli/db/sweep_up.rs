@@ -11,6 +11,7 @@ use crate::store::sweep_up::{Amount, sweep_up};
 
 /// How the store is swept; what is said and done of months, too.
 #[derive(clap::Args, Debug)]
+#[group(id = "files")]
 pub struct Args {
     /// How long a file must have been nameless, such as 30min, 24h or 7d. Under an hour is refused while jobs run.
     #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]

@@ -49,10 +49,12 @@ fn words(value: &Value) -> Vec<&str> {
 
 /// Milliseconds of grace in a text that sets JOBCTL_GRACE_MS.
 fn grace_ms(text: &str) -> u64 {
-    let after = text.split("JOBCTL_GRACE_MS").nth(1).unwrap();
-    let digits: String = after.chars().skip_while(|it| !it.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-    // In the script the number is a variable's default.
-    digits.parse().unwrap()
+    // In the script the number is the variable's own default: it stands behind the second mention.
+    let number = |after: &str| {
+        let digits = after.chars().skip_while(|it| !it.is_ascii_digit()).take_while(char::is_ascii_digit);
+        digits.collect::<String>().parse().ok()
+    };
+    text.split("JOBCTL_GRACE_MS").skip(1).find_map(number).unwrap()
 }
 
 #[test]
