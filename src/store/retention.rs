@@ -215,14 +215,18 @@ async fn detach_scores(tx: &mut Tx<'_>, part: &str) -> anyhow::Result<i64> {
     run(tx, format!("create temporary table scoring on commit drop as select distinct job_id as id from {part}"))
         .await?;
     // The sweeps stay, under names that say it; the same file makes a new sweep.
-    sqlx::query(
-        "update sweep set slug = slug || '.pruned-' || id, plan_key = sha256(plan_key || convert_to('pruned', 'utf8'))
-        where slug not like '%.pruned-%'
-            and id in (select sweep_id from sweep_job join scoring on scoring.id = sweep_job.job_id)",
+    // By their pictures, not their jobs: those may be gone already.
+    run(
+        tx,
+        format!(
+            "update sweep set slug = slug || '.pruned-' || id, plan_key = sha256(plan_key || convert_to('pruned', 'utf8'))
+            where slug not like '%.pruned-%' and id in (
+                select cell.sweep_id
+                from {part} as old join image on image.id = old.image_id join cell on cell.picture = image.picture
+            )"
+        ),
     )
-    .execute(&mut **tx)
-    .await
-    .context("rename the sweeps")?;
+    .await?;
     sqlx::query("delete from job_key using scoring where job_key.job_id = scoring.id")
         .execute(&mut **tx)
         .await

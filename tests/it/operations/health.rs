@@ -177,7 +177,8 @@ async fn a_lost_postgres_is_told_and_its_return_too() {
 async fn strange_requests_are_answered_or_dropped_and_harm_nothing() {
     let db = Database::new().await;
     let (_worker, address) = start(&db, &[]);
-    wait_until("it listens", LONG, async || get(address, "/").is_some_and(|it| it.0 == 200)).await;
+    // It listens before its first beat.
+    wait_until("it beats", LONG, async || get(address, "/healthz").is_some_and(|it| it.0 == 200)).await;
     assert_eq!(get(address, "/metricsx").unwrap().0, 404);
     assert_eq!(ask(address, b"POST /metrics HTTP/1.1\r\ncontent-length: 0\r\n\r\n").unwrap().0, 405);
     assert_eq!(ask(address, b"HEAD /metrics HTTP/1.1\r\n\r\n").unwrap(), (200, String::new()));

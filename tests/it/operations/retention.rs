@@ -141,7 +141,7 @@ async fn scores_go_only_when_asked_for_and_can_be_computed_again() {
     let said = db.prune(&["--yes", "--scores"]);
     assert!(said.contains("2 scores"), "{said}");
     assert_eq!(db.number("select count(*) from score").await, 0);
-    db.jobctl(["run", path], 0);
-    assert_eq!(db.number("select count(*) from score").await, 2);
+    let ran = db.jobctl(["run", path], 0);
+    assert_eq!(db.number("select count(*) from score").await, 2, "{} {}", ran.out, ran.err);
     assert_eq!(db.number("select count(*) from sweep where slug like '%.pruned-%'").await, 1);
 }

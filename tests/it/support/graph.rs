@@ -128,14 +128,19 @@ impl Database {
     /// Ends an attempt.
     pub async fn settle(&self, job: &Claimed, how: How) -> anyhow::Result<()> {
         let mut tx = self.pool.begin().await?;
-        match how {
-            How::Finish => settle::finish(&mut tx, job.id, job.lease).await?,
-            How::Fail => settle::fail(&mut tx, job.id, job.lease, "no picture").await?,
-            How::Retry => settle::retry_later(&mut tx, job.id, job.lease, Cause::Machine, "disk").await.map(drop)?,
-            How::Release => settle::release(&mut tx, job.id, job.lease).await?,
+        let settled = match how {
+            How::Finish => settle::finish(&mut tx, job.id, job.lease).await,
+            How::Fail => settle::fail(&mut tx, job.id, job.lease, "no picture").await,
+            How::Retry => settle::retry_later(&mut tx, job.id, job.lease, Cause::Machine, "disk").await.map(drop),
+            How::Release => settle::release(&mut tx, job.id, job.lease).await,
+        };
+        // Dropped instead, it would hold its locks for a moment longer, and claims pass by what is locked.
+        if settled.is_err() {
+            tx.rollback().await?;
+        } else {
+            tx.commit().await?;
         }
-        tx.commit().await?;
-        Ok(())
+        settled
     }
 
     /// Claims the label's job, which must be the next one, and ends it.

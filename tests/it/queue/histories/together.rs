@@ -53,7 +53,7 @@ async fn give_up(db: &Database, worker: Uuid) {
     rescue(&db.pool, STALE, STALE).await.unwrap();
 }
 
-/// Enqueues, cancels, retries, pauses and resumes.
+/// Enqueues, cancels and retries.
 async fn person(db: &Database, seed: u64) {
     let mut dice = Pcg64Mcg::seed_from_u64(seed);
     let start = Instant::now();
@@ -82,11 +82,7 @@ async fn person(db: &Database, seed: u64) {
                     Err(error) => unless_stuck(Err(error)),
                 }
             }
-            (n, Some(sweep)) => {
-                let mut tx = db.begin().await;
-                control::set_paused(&mut tx, sweep, n == 3).await.unwrap();
-                tx.commit().await.unwrap();
-            }
+            (_, Some(_)) => {}
         }
     }
 }
