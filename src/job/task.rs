@@ -1,5 +1,6 @@
 //! What a job is asked to do: one plain struct per kind of task, and the picture that a task speaks of.
 
+pub mod asking;
 pub mod making;
 pub mod rehearse;
 
