@@ -21,7 +21,7 @@ impl Aspect {
     /// Every aspect, in the order in which they are asked for.
     pub const ALL: [Self; 3] = [Self::VisualAesthetics, Self::PromptAdherence, Self::FineDetails];
 
-    /// The word that sweeps and tables use.
+    /// The word that sweeps use.
     pub fn word(self) -> &'static str {
         match self {
             Self::VisualAesthetics => "visual_aesthetics",
@@ -30,7 +30,7 @@ impl Aspect {
         }
     }
 
-    /// What the question calls it, and the answer has to.
+    /// What the question, its answer and the tables call it.
     pub fn title(self) -> &'static str {
         match self {
             Self::VisualAesthetics => "Visual Aesthetics",
@@ -68,34 +68,38 @@ pub enum Words {
     Caption(Hash),
 }
 
-/// One of several equal squares at the same place of both pictures, sent without being made smaller.
+/// A part of a picture, in its pixels, sent in the picture's place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Crop {
-    /// Which of them, from 0.
-    pub place: u32,
-    /// How many there are.
-    pub of: u32,
-    /// Their side in pixels.
-    pub side: u32,
+    /// Left edge.
+    pub x: u32,
+    /// Upper edge.
+    pub y: u32,
+    /// Width.
+    pub width: u32,
+    /// Height.
+    pub height: u32,
 }
 
 /// Asks which of two pictures is better, in one order.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Judge {
-    /// The picture that is shown first.
+    /// One of the pair: the one whose key is less, so that a pair is the same whichever way a sweep names it.
     pub first: Picture,
-    /// The picture that is shown second.
+    /// The other.
     pub second: Picture,
-    /// What both ought to show; none where nobody asks for that.
+    /// Whether the second is shown first.
+    pub turned: bool,
+    /// What both ought to show; none where nobody says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Words>,
     /// What is compared, in the order of [`Aspect::ALL`].
     pub aspects: Vec<Aspect>,
     /// The hash of the question's text without the prompt: another text is another question.
     pub question: Hash,
-    /// Crops in the pictures' place.
+    /// The same part of both is shown, and not the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<Crop>,
     /// How it is asked.
@@ -115,11 +119,16 @@ pub struct Caption {
 }
 
 impl Judge {
-    /// What the verdicts on an aspect stand under: those on crops are not those on whole pictures.
-    pub fn aspect_word(&self, aspect: Aspect) -> String {
+    /// What the tables call an aspect: verdicts on parts stand apart from those on whole pictures.
+    pub fn title(&self, aspect: Aspect) -> String {
         match self.crop {
-            Some(crop) => format!("{}:crop{}of{}", aspect.word(), crop.place + 1, crop.of),
-            None => aspect.word().to_owned(),
+            Some(_) => format!("{} (crops)", aspect.title()),
+            None => aspect.title().to_owned(),
         }
+    }
+
+    /// The pictures in the order in which they are shown.
+    pub fn shown(&self) -> [&Picture; 2] {
+        if self.turned { [&self.second, &self.first] } else { [&self.first, &self.second] }
     }
 }
