@@ -42,7 +42,11 @@ pub(super) async fn store(artifacts: &Artifacts, task: &Task, output: &Output) -
             let (hash, n_bytes) = artifacts.take(Path::new(file)).await?;
             Stored::File(Artifact { hash, n_bytes, media: media(task) })
         }
-        Output::Rehearsed { file: None, .. } | Output::Pooled { .. } => Stored::Nothing,
+        Output::Rehearsed { file: None, .. }
+        | Output::Pooled { .. }
+        | Output::Ready { .. }
+        | Output::Judged { .. }
+        | Output::Captioned { .. } => Stored::Nothing,
     })
 }
 
