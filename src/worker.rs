@@ -1,6 +1,7 @@
 //! The worker: an agent that talks to the database, and slots that do the work and may die.
 
 pub mod agent;
+mod ask;
 pub mod child;
 pub mod death;
 pub mod desk;
@@ -22,3 +23,4 @@ mod turn;
 pub mod vitals;
 mod wish;
 mod within;
+mod words;

@@ -1,5 +1,7 @@
 //! The agent: registers, beats, rescues, claims for its slots, and drains when it is told to stop.
 
+pub mod asking;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +26,7 @@ use super::turn::{self, Bench};
 use super::vitals::{Slot, Vitals};
 use super::wish::{Stop, Wish};
 use super::within::within;
-use crate::config::Times;
+use crate::config::{JudgeSettings, Times};
 use crate::job::Lease;
 use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, claim, note_memory, register};
 use crate::queue::wake::{Bells, listen};
@@ -44,6 +46,8 @@ pub struct Options {
     pub vitals: Arc<Vitals>,
     /// What it is called by: jobs may ask for labels.
     pub labels: Vec<String>,
+    /// Which machine its agent asks; none asks nobody.
+    pub judge: Option<JudgeSettings>,
 }
 
 /// When a worker stops by itself.
@@ -110,6 +114,9 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         agent.options.vitals.slot(slot_idx, &name, Slot::Gone);
         slots.spawn(serve(agent.clone(), slot_idx, name, device.clone()));
     }
+    if let Some(settings) = agent.options.judge.clone() {
+        slots.spawn(asking::serve(agent.clone(), settings));
+    }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
     helpers.spawn(rescue_others(agent.clone()));
@@ -134,7 +141,10 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
 
 async fn introduce(pool: &PgPool, options: &Options, gpus: &[Gpu]) -> anyhow::Result<Uuid> {
     let id = Uuid::now_v7();
-    let (n_slots, labels) = (options.slots.len(), options.labels.as_slice());
+    let n_slots = options.slots.len();
+    let asks = options.judge.iter().flat_map(asking::labels);
+    let labels: Vec<String> = options.labels.iter().cloned().chain(asks).collect();
+    let labels = labels.as_slice();
     let (host, program, machine) = (machine::host(), machine::program(), machine::describe());
     register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots, labels, gpus })
         .await?;
