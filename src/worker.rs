@@ -2,6 +2,7 @@
 
 pub mod agent;
 mod ask;
+pub mod batch;
 pub mod child;
 pub mod death;
 pub mod desk;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use self::asking::{Caption, Judge};
+use self::asking::{Caption, Judge, Manner};
 use self::making::{Decode, Denoise, Encode, Precision, Reconstruct};
 use self::rehearse::Rehearse;
 use super::Hash;
@@ -273,6 +273,15 @@ impl Task {
     /// Whether the agent asks a machine for it: a slot only makes the pictures ready.
     pub fn asks(&self) -> bool {
         matches!(self, Self::Judge(_) | Self::Caption(_))
+    }
+
+    /// How a machine is asked for it; none for tasks that ask nobody.
+    pub fn manner(&self) -> Option<&Manner> {
+        match self {
+            Self::Judge(it) => Some(&it.manner),
+            Self::Caption(it) => Some(&it.manner),
+            _ => None,
+        }
     }
 
     /// The precision of a model's task; none for tasks without a model.

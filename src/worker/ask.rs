@@ -3,6 +3,7 @@
 
 mod once;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +17,7 @@ use self::once::Asking;
 use super::child::Child;
 use super::notes::Notes;
 use super::pipe::{Fault, Reply};
+use super::scratch::Scratch;
 use super::turn::{self, Bench, End, patiently, settle_end};
 use super::wish::Wish;
 use super::within::within;
@@ -55,8 +57,8 @@ impl Children {
 }
 
 /// Pictures as they are sent.
-struct Pictures {
-    base64: Vec<String>,
+pub(super) struct Pictures {
+    pub(super) base64: Vec<String>,
     sizes: Vec<(u32, u32)>,
 }
 
@@ -175,17 +177,22 @@ async fn ready(
     let Output::Ready { files } = &**output else {
         return Err(failed(Fault::Machine, "the slot answered with the output of another kind of task"));
     };
-    let read = || -> anyhow::Result<Pictures> {
-        let mut pictures = Pictures { base64: Vec::new(), sizes: Vec::new() };
-        for file in files {
-            let path = Path::new(file);
-            bench.scratch.holds(path)?;
-            let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-            let header = image::header(std::io::Cursor::new(&bytes))?;
-            pictures.base64.push(STANDARD.encode(&bytes));
-            pictures.sizes.push((header.width, header.height));
-        }
-        Ok(pictures)
-    };
-    read().map_err(|error| failed(Fault::Machine, format!("{error:#}")))
+    pictures(&bench.scratch, files).map_err(|error| failed(Fault::Machine, format!("{error:#}")))
+}
+
+/// Reads pictures that are ready.
+///
+/// # Errors
+/// One is not there, or not in the scratch folder.
+pub(super) fn pictures(scratch: &Scratch, files: &[OsString]) -> anyhow::Result<Pictures> {
+    let mut pictures = Pictures { base64: Vec::new(), sizes: Vec::new() };
+    for file in files {
+        let path = Path::new(file);
+        scratch.holds(path)?;
+        let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        let header = image::header(std::io::Cursor::new(&bytes))?;
+        pictures.base64.push(STANDARD.encode(&bytes));
+        pictures.sizes.push((header.width, header.height));
+    }
+    Ok(pictures)
 }

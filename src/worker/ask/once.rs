@@ -70,7 +70,7 @@ impl Asking {
         pictures: &Pictures,
         wishes: &mut watch::Receiver<Wish>,
     ) -> Result<(), End> {
-        let (Some(texts), Some(manner)) = (texts(task), manner(task)) else {
+        let (Some(texts), Some(manner)) = (texts(task), task.manner()) else {
             return Err(failed(Fault::Task, "nobody is asked for this"));
         };
         let most = texts.most_tokens(manner, &pictures.sizes);
@@ -285,14 +285,6 @@ impl Asked {
                 asking::ended(&bench.pool, self.id, ending, &trouble.to_string()).await
             }
         }
-    }
-}
-
-fn manner(task: &Task) -> Option<&Manner> {
-    match task {
-        Task::Judge(it) => Some(&it.manner),
-        Task::Caption(it) => Some(&it.manner),
-        _ => None,
     }
 }
 
