@@ -20,7 +20,7 @@ use crate::job::needs::Offer;
 use crate::job::task::{Evaluate, MetricId, Pool, Task};
 use crate::plan::{Plan, plan};
 use crate::queue::schedule::firing::{Held, finish};
-use crate::queue::{devices, locks, look, submit, why};
+use crate::queue::{control, devices, locks, look, submit, why};
 use crate::store::artifact::Artifacts;
 use crate::store::asking;
 use crate::store::files::FileHashes;
@@ -240,11 +240,12 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
         hashes.save(&mut tx, &inventory).await?;
         summary.revived = submit::resubmit(&mut tx, row, &plan).await?;
         // A larger budget lets what the smaller one has stopped go on.
-        asking::renew(&mut tx, row, &plan.asking).await?;
-        let stopped = asking::spent_out(&mut tx, row).await?;
+        let stopped = asking::spent_out(&mut tx, row, &plan.asking).await?;
         if !stopped.is_empty() {
             summary.revived += control::retry(&mut tx, &stopped).await?;
         }
+        // Behind the jobs, as whoever asks locks them.
+        asking::renew(&mut tx, row, &plan.asking).await?;
         let counts = look::counts(pool, row).await?;
         summary.failed = counts.iter().filter(|it| matches!(it.0, State::Failed | State::Skipped)).map(|it| it.1).sum();
     } else {

@@ -48,7 +48,7 @@ pub async fn ready_to_ask(pool: &sqlx::PgPool, sweep: i32) -> anyhow::Result<(Ve
     Ok((ready, n_others))
 }
 
-/// The job whose key begins with these bytes, if there is one.
+/// The job whose key begins with these bytes, if there is one. If it has not ended, it is locked until the transaction ends.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -57,6 +57,14 @@ pub async fn by_key(tx: &mut Tx<'_>, beginning: &[u8]) -> anyhow::Result<Option<
     let (mut low, mut high) = (beginning.to_vec(), beginning.to_vec());
     low.resize(32, 0);
     high.resize(32, 0xff);
+    sqlx::query!(
+        "select from job where id in (select job_id from job_key where key between $1 and $2) order by id for update",
+        &low,
+        &high
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("lock the job")?;
     let row = sqlx::query!(
         "select every_job.id as \"id!\", every_job.key as \"key!\", every_job.state as \"state!\", every_job.task as \"task!\"
         from job_key join every_job on every_job.id = job_key.job_id

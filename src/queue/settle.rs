@@ -3,6 +3,7 @@
 use anyhow::Context;
 use uuid::Uuid;
 
+use super::batch::finish_many;
 use super::locks::{Reach, lock};
 use super::wake::{Call, notify};
 use super::{LeaseLost, Tx, backoff_limit_s, lanes};
@@ -21,9 +22,8 @@ const MOST_OOM: i16 = 1;
 /// # Errors
 /// [`LeaseLost`], and then the caller must roll back; or Postgres is out of reach.
 pub async fn finish(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    own(tx, job, lease, Reach::Children).await?;
-    close_attempt(tx, lease, "done", None, None).await?;
-    end(tx, &[job.0], State::Done, None).await
+    let ended = finish_many(&mut **tx, &[(job, lease)]).await?;
+    if ended.is_empty() { Err(LeaseLost.into()) } else { Ok(()) }
 }
 
 /// Holds a job's lease until the transaction ends, so that what is written meanwhile is the lease holder's.

@@ -23,7 +23,7 @@ use crate::judge::request::{BATCH_PATH, custom_id, read_custom_id};
 use crate::judge::weigh::Weighed;
 use crate::queue::claim::{Introduction, register};
 use crate::queue::pick::{Picked, by_key, pick};
-use crate::queue::{control, settle};
+use crate::queue::{control, locks, settle};
 use crate::store::artifact::Artifacts;
 use crate::store::asking;
 use crate::tasks::{self, Output, TaskError};
@@ -134,6 +134,7 @@ impl Batch {
         let raw = response["body"].to_string();
         let reply = Reply::read(&raw);
         let mut tx = self.bench.pool.begin().await.context("begin a transaction")?;
+        locks::alone(&mut tx).await?;
         let job = by_key(&mut tx, &beginning).await?.context("no job of this database has that name")?;
         ensure!(job.task.asks(), "job {} asks no machine", job.id);
         let task = resolved(&self.bench, &job.task).await?.map_err(anyhow::Error::msg)?;

@@ -85,22 +85,31 @@ pub async fn renew(tx: &mut Tx<'_>, sweep: i32, blocks: &[Asking]) -> anyhow::Re
     Ok(())
 }
 
-/// The jobs of a sweep that failed because nothing was left to be spent, and of which a block has something left now.
+/// The jobs of a sweep that failed because nothing was left to be spent, and for which a block has something left by what the
+/// sweep says now.
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn spent_out(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i64>> {
+pub async fn spent_out(tx: &mut Tx<'_>, sweep: i32, blocks: &[Asking]) -> anyhow::Result<Vec<i64>> {
+    let names: Vec<String> = blocks.iter().map(|it| it.name.clone()).collect();
+    let budgets: Vec<Option<f64>> = blocks.iter().map(|it| it.budget.filter(|_| it.prices.is_some())).collect();
     sqlx::query_scalar!(
         "select ended.id
         from sweep_job
         join job_history as ended on ended.id = sweep_job.job_id
         where sweep_job.sweep_id = $1 and ended.state = 'failed' and ended.error like $2 || '%'
             and exists (
-                select from asking_job join asking on asking.id = asking_job.asking_id
-                where asking_job.key = ended.key and (asking.budget is null or asking.spent < asking.budget)
+                select
+                from asking_job
+                join asking on asking.id = asking_job.asking_id and asking.sweep_id = $1
+                join unnest($3::text[], $4::float8[]) as said (name, budget) on said.name = asking.name
+                where asking_job.key = ended.key and (said.budget is null or asking.spent < said.budget)
+                    and (asking.budget is null or said.budget is null or asking.budget < said.budget)
             )",
         sweep,
-        OUT
+        OUT,
+        &names,
+        &budgets as &[Option<f64>]
     )
     .fetch_all(&mut **tx)
     .await

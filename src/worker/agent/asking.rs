@@ -7,12 +7,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use super::{Agent, Stop, idle, lock};
+use super::{Agent, Stop, lock};
 use crate::config::JudgeSettings;
 use crate::job::needs::{ASKS, Offer, asks_at};
 use crate::judge::client::Client;
 use crate::queue::claim::claim;
 use crate::worker::ask;
+use crate::worker::keeper::idle;
 use crate::worker::within::within;
 
 /// What claims of it are told apart by.
