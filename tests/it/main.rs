@@ -6,6 +6,7 @@ mod cli;
 mod dataset;
 mod gpu;
 mod image;
+mod judge;
 mod making;
 mod metrics;
 mod models;
