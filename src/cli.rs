@@ -2,6 +2,7 @@
 
 mod bench;
 mod cancel;
+mod correlate;
 mod dataset;
 mod db;
 mod enqueue;
@@ -92,6 +93,7 @@ enum Command {
     Priority(priority::Args),
     Report(report::Args),
     Score(score::Args),
+    Correlate(correlate::Args),
     Generate(generate::Args),
     Dataset(dataset::Args),
     Model(model::Args),
@@ -124,6 +126,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Priority(args) => block_on(priority::run(args, config)),
         Command::Report(args) => block_on(report::run(args, config)),
         Command::Score(args) => score::run(args),
+        Command::Correlate(args) => correlate::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
         Command::Model(args) => model::run(args),

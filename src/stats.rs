@@ -18,6 +18,7 @@ pub mod preference;
 pub mod screening;
 pub mod significance;
 mod solve;
+pub mod study;
 pub mod wilcoxon;
 
 use serde::{Deserialize, Serialize};

@@ -4,12 +4,21 @@
 use super::sigmoid;
 use crate::stats::{Defined, Undefined};
 
-/// How well is well enough: a step that explains less of y's variance than this is the last.
-pub(super) const FINE: f64 = 1e-13;
-/// For resamples, whose spread is far wider than this.
-pub(super) const COARSE: f64 = 1e-9;
+/// How well is well enough.
+#[derive(Clone, Copy)]
+pub(super) struct Effort {
+    /// Steps that explain less of y's variance than this are idle.
+    tolerance: f64,
+    /// So many idle ones in a row end the fit.
+    patience: usize,
+    /// No more steps than this.
+    most_steps: usize,
+}
 
-const MOST_STEPS: usize = 1_000;
+pub(super) const FINE: Effort = Effort { tolerance: 1e-13, patience: 3, most_steps: 1_000 };
+/// For resamples, whose spread is far wider than what is left to gain.
+pub(super) const COARSE: Effort = Effort { tolerance: 1e-7, patience: 1, most_steps: 100 };
+
 /// What a fit may still gain when its steps run out.
 const ENOUGH: f64 = 1e-8;
 /// ln k of the widest and the narrowest curve, x in standard deviations: a line, and a step, to nine digits.
@@ -112,7 +121,7 @@ impl Pairs<'_> {
 }
 
 /// The best (upper, lower, middle, width) near a middle and width, over standardised columns.
-pub(super) fn polish(start: [f64; 2], x: &[f64], y: &[f64], weights: &[u32], tolerance: f64) -> Defined<[f64; 4]> {
+pub(super) fn polish(start: [f64; 2], x: &[f64], y: &[f64], weights: &[u32], effort: Effort) -> Defined<[f64; 4]> {
     let mut pairs = Pairs {
         x,
         y,
@@ -138,8 +147,8 @@ pub(super) fn polish(start: [f64; 2], x: &[f64], y: &[f64], weights: &[u32], tol
     let mut at = pairs.bounded([-start[0] / start[1], -start[1].ln()]);
     let mut now = pairs.fit(at).ok_or(Undefined::NotConverged)?;
     let (mut damping, mut n_idle, mut gain) = (1e-3, 0, f64::INFINITY);
-    for _ in 0..MOST_STEPS {
-        if now.rest < 1e-24 || n_idle > 2 || damping > 1e16 {
+    for _ in 0..effort.most_steps {
+        if now.rest < 1e-24 || n_idle >= effort.patience || damping > 1e16 {
             return Ok(pairs.parameters(at, &now));
         }
         let next = pairs.step(at, &now, damping).map(|step| pairs.bounded([at[0] + step[0], at[1] + step[1]]));
@@ -147,14 +156,14 @@ pub(super) fn polish(start: [f64; 2], x: &[f64], y: &[f64], weights: &[u32], tol
         match found {
             Some((next, fit)) if fit.rest <= now.rest => {
                 gain = now.rest - fit.rest;
-                n_idle = if gain < tolerance { n_idle + 1 } else { 0 };
+                n_idle = if gain < effort.tolerance { n_idle + 1 } else { 0 };
                 (at, now) = (next, fit);
                 damping = (damping * 0.2_f64).max(1e-12);
             }
             _ => damping *= 4.0,
         }
     }
-    if gain < ENOUGH { Ok(pairs.parameters(at, &now)) } else { Err(Undefined::NotConverged) }
+    if gain < ENOUGH || effort.patience == 1 { Ok(pairs.parameters(at, &now)) } else { Err(Undefined::NotConverged) }
 }
 
 impl Pairs<'_> {
