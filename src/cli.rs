@@ -8,6 +8,7 @@ mod db;
 mod enqueue;
 mod generate;
 mod jobs;
+mod judge;
 mod limit;
 mod lines;
 pub mod log;
@@ -91,6 +92,7 @@ enum Command {
     Resume(pause::ResumeArgs),
     Limit(limit::Args),
     Priority(priority::Args),
+    Judge(judge::Args),
     Report(report::Args),
     Score(score::Args),
     Correlate(correlate::Args),
@@ -124,6 +126,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Resume(args) => block_on(pause::resume(args, config)),
         Command::Limit(args) => block_on(limit::run(args, config)),
         Command::Priority(args) => block_on(priority::run(args, config)),
+        Command::Judge(args) => block_on(judge::run(args, config)),
         Command::Report(args) => block_on(report::run(args, config)),
         Command::Score(args) => score::run(args),
         Command::Correlate(args) => correlate::run(args),

@@ -1,6 +1,7 @@
 //! The store: sole owner of the result tables and of the artifacts.
 
 pub mod artifact;
+pub mod asking;
 pub mod checkpoint;
 pub mod files;
 pub mod findings;
