@@ -1,5 +1,6 @@
 //! Settings from the environment, read once and passed down.
 
+mod mail;
 mod store;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use mail::{MailSettings, Security, Server, Way};
 pub use store::{StorePlace, StoreSettings};
 
 /// Where things are and how patient the workers are.
@@ -19,6 +21,8 @@ pub struct Config {
     pub database_url: Option<Secret>,
     /// Where artifacts are kept.
     pub store: StoreSettings,
+    /// How mails leave.
+    pub mail: MailSettings,
     /// How workers keep time.
     pub times: Times,
     /// Whether leases are left unchecked, which only a test of debug builds may ask for: `JOBCTL_TEST_NO_FENCES`.
@@ -104,6 +108,7 @@ impl Config {
         Ok(Self {
             no_fences,
             store: StoreSettings::from_env(&home, variable, aws_variables())?,
+            mail: MailSettings::from_env(variable)?,
             home,
             database_url: variable("DATABASE_URL").map(Secret::new),
             times: Times {

@@ -5,6 +5,8 @@ pub mod checkpoint;
 pub mod files;
 pub mod findings;
 pub mod made;
+pub mod nights;
+pub mod outbox;
 pub mod read;
 pub mod check;
 pub mod record;
