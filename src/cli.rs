@@ -11,6 +11,7 @@ mod limit;
 mod lines;
 pub mod log;
 mod logs;
+mod mail;
 mod model;
 mod pause;
 mod picture;
@@ -91,6 +92,7 @@ enum Command {
     Limit(limit::Args),
     Priority(priority::Args),
     Report(report::Args),
+    Mail(mail::Args),
     Score(score::Args),
     Generate(generate::Args),
     Dataset(dataset::Args),
@@ -123,6 +125,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Limit(args) => block_on(limit::run(args, config)),
         Command::Priority(args) => block_on(priority::run(args, config)),
         Command::Report(args) => block_on(report::run(args, config)),
+        Command::Mail(args) => block_on(mail::run(args, config)),
         Command::Score(args) => score::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
