@@ -75,6 +75,9 @@ const WORKER: &[Grant] = &[
     on("report_run", "insert"),
     on("mail", "insert"),
     on("mail", "update"),
+    // What machine judges say.
+    on("rating", "insert"),
+    on("verdict", "insert"),
 ];
 
 /// What enqueueing, cancelling, retrying and pausing write.
@@ -115,6 +118,10 @@ const ENQUEUER: &[Grant] = &[
     update("report_run", &["good", "accepted_at"]),
     on("mail", "insert"),
     on("mail", "update"),
+    // What people say.
+    on("label_import", "insert"),
+    on("rating", "insert"),
+    on("verdict", "insert"),
 ];
 
 /// Functions and sequences beside the tables.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub use self::causes::Cause;
 pub use self::lines::{Line, pooled_name};
-use super::definition::Definition;
+use super::definition::{Definition, Pattern};
 use crate::job::task::MetricId;
 use crate::metrics::Better;
 use crate::stats::Interval;
@@ -94,8 +94,10 @@ pub struct SourceMade {
 /// One metric of one source.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Series {
-    /// The source, its seeds pooled; with its sweep where several sweeps have one of that name.
+    /// What it is filed under: the source, its seeds pooled, and its sweep's name where the report may read several.
     pub source: String,
+    /// The source's name, its seeds pooled.
+    pub short: String,
     /// The model that its pictures stand for.
     pub model: Option<String>,
     /// Which metric.
@@ -124,9 +126,9 @@ impl Series {
         (&self.source, &self.metric.metric, &self.metric.variant, self.is_set)
     }
 
-    /// The model's name if it has one, else the source's.
-    pub fn who(&self) -> &str {
-        self.model.as_deref().unwrap_or(&self.source)
+    /// Whether a pattern means it.
+    pub fn is_meant(&self, pattern: &Pattern) -> bool {
+        pattern.fits(&self.short, self.model.as_deref())
     }
 }
 

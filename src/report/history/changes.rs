@@ -43,7 +43,7 @@ pub(super) fn changes(
         })
         .collect();
     let is_asked = |it: &&Series| {
-        definition.compare.takes(&it.source, it.model.as_deref())
+        definition.compare.takes(&it.short, it.model.as_deref())
             && definition.compare.takes_metric(&it.metric.metric, &it.metric.variant)
             && it.mean.is_some()
     };
@@ -160,9 +160,7 @@ fn judge(definition: &Definition, change: &mut Change) {
         return;
     }
     let series = &change.series;
-    let meant = |patterns: &[Pattern]| {
-        patterns.is_empty() || patterns.iter().any(|it| it.fits(&series.source, series.model.as_deref()))
-    };
+    let meant = |patterns: &[Pattern]| patterns.is_empty() || patterns.iter().any(|it| series.is_meant(it));
     change.is_regression = definition.alarms.iter().any(|alarm| {
         let way = match alarm.when {
             When::Worse => matches!(change.verdict, Verdict::Worse),
@@ -198,7 +196,7 @@ fn goodness(better: Better, difference: f64) -> f64 {
 /// Each source against the baseline on the same samples, seeds averaged. The first source that fits is the baseline.
 pub(super) fn versus(definition: &Definition, tonight: &[Line], bootstrap: &Bootstrap) -> Vec<Versus> {
     let Some(pattern) = &definition.compare.baseline else { return Vec::new() };
-    let is_baseline = |it: &&Line| pattern.fits(&it.series.source, it.series.model.as_deref());
+    let is_baseline = |it: &&Line| it.series.is_meant(pattern);
     let Some(name) = tonight.iter().find(is_baseline).map(|it| it.series.source.clone()) else { return Vec::new() };
     let mut versus = Vec::new();
     for line in tonight.iter().filter(|it| !it.series.is_set && it.series.source != name) {

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{Provenance, Series, SourceMade, SweepRead};
 use crate::job::task::MetricId;
 use crate::metrics::TABLE;
-use crate::report::definition::Definition;
+use crate::report::definition::{Definition, Take};
 use crate::report::format;
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::describe::{mean, sd};
@@ -32,16 +32,15 @@ pub fn pooled_name(name: &str) -> (String, Option<&str>) {
     (words.join(" "), Some(seed))
 }
 
-/// A source's name in series: with its sweep's where two sweeps have one of that name.
-fn name_of(night: &Night, source: &NightSource) -> String {
+/// What a source is filed under. This depends on the definition alone, so that it is the same every night.
+fn name_of(definition: &Definition, night: &Night, source: &NightSource) -> String {
     let (name, _) = pooled_name(&source.name);
-    let elsewhere = |it: &NightSource| it.sweep != source.sweep && pooled_name(&it.name).0 == name;
-    if night.sources.iter().any(elsewhere) { format!("{name} ({})", night.sweeps[source.sweep].slug) } else { name }
-}
-
-/// The model that a source stands for: what the sweep says, or the package that makes its pictures.
-fn model_of(source: &NightSource) -> Option<String> {
-    source.model.clone()
+    let sweep = &night.sweeps[source.sweep];
+    match definition.sweeps.names.as_slice() {
+        _ if definition.sweeps.take == Take::All => format!("{name} ({})", sweep.slug),
+        [only] if !only.text().contains('*') => name,
+        _ => format!("{name} ({})", sweep.name),
+    }
 }
 
 fn is_shown(definition: &Definition, source: &NightSource) -> bool {
@@ -55,9 +54,9 @@ pub(super) fn lines(definition: &Definition, night: &Night, bootstrap: &Bootstra
     let mut lines: Vec<Line> = Vec::new();
     let mut of = BTreeMap::new();
     let mut line = |lines: &mut Vec<Line>, source: &NightSource, metric: &MetricId, is_set: bool| -> usize {
-        let name = name_of(night, source);
+        let name = name_of(definition, night, source);
         *of.entry((name.clone(), metric.clone(), is_set)).or_insert_with(|| {
-            lines.push(Line { series: empty(name, model_of(source), metric, is_set), values: BTreeMap::new() });
+            lines.push(Line { series: empty(name, source, metric, is_set), values: BTreeMap::new() });
             lines.len() - 1
         })
     };
@@ -104,7 +103,7 @@ pub(super) fn lines(definition: &Definition, night: &Night, bootstrap: &Bootstra
         line.series.interval = bootstrap.bca_of_mean(&values);
     }
     let order: BTreeMap<String, usize> =
-        night.sources.iter().enumerate().rev().map(|(idx, it)| (name_of(night, it), idx)).collect();
+        night.sources.iter().enumerate().rev().map(|(idx, it)| (name_of(definition, night, it), idx)).collect();
     let row = |it: &MetricId| TABLE.iter().position(|row| row.name == it.metric && row.variant == it.variant);
     lines.sort_by_key(|it| {
         let metric = &it.series.metric;
@@ -113,13 +112,14 @@ pub(super) fn lines(definition: &Definition, night: &Night, bootstrap: &Bootstra
     lines
 }
 
-fn empty(source: String, model: Option<String>, metric: &MetricId, is_set: bool) -> Series {
+fn empty(name: String, source: &NightSource, metric: &MetricId, is_set: bool) -> Series {
     let default = TABLE.iter().find(|it| it.name == metric.metric);
     let row = TABLE.iter().find(|it| it.name == metric.metric && it.variant == metric.variant);
     let label = format::metric_label(metric, default.is_some_and(|it| it.variant == metric.variant));
     Series {
-        source,
-        model,
+        source: name,
+        short: pooled_name(&source.name).0,
+        model: source.model.clone(),
         metric: metric.clone(),
         label: if is_set { format!("{label} of the set") } else { label },
         better: row.map(|it| it.better),
@@ -140,7 +140,7 @@ pub(super) fn provenance(definition: &Definition, night: &Night) -> Provenance {
         if let Some(settings) = settings.as_object_mut() {
             settings.remove("seed");
         }
-        let made = sources.entry(name_of(night, source)).or_insert_with(|| SourceMade {
+        let made = sources.entry(name_of(definition, night, source)).or_insert_with(|| SourceMade {
             packages: BTreeSet::new(),
             settings,
             pictures: String::new(),

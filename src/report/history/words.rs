@@ -43,21 +43,31 @@ pub fn day(rfc3339: &str) -> &str {
     rfc3339.get(..10).unwrap_or(rfc3339)
 }
 
-/// What people call each source: its model where that names one source alone, else its own name, with the model's.
+/// What people call each source: its model or its own name where that means one source alone, else both, else what it is
+/// filed under.
 pub fn names(found: &Found) -> BTreeMap<String, String> {
     let gone = found.changes.iter().map(|it| &it.series);
-    let pairs: BTreeSet<(&str, Option<&str>)> =
-        found.series.iter().chain(gone).map(|it| (it.source.as_str(), it.model.as_deref())).collect();
-    let is_alone = |model: &str| pairs.iter().filter(|it| it.1 == Some(model) || it.0 == model).count() == 1;
-    pairs
+    let all: BTreeSet<(&str, &str, Option<&str>)> = found
+        .series
         .iter()
-        .map(|&(source, model)| {
-            let name = match model {
-                Some(model) if is_alone(model) => model.to_owned(),
-                Some(model) if model != source => format!("{source} ({model})"),
-                _ => source.to_owned(),
-            };
-            (source.to_owned(), name)
+        .chain(gone)
+        .map(|it| (it.source.as_str(), it.short.as_str(), it.model.as_deref()))
+        .collect();
+    let forms = |it: &(&str, &str, Option<&str>)| {
+        let both = it.2.map(|model| format!("{} ({model})", it.1));
+        [it.2.map(str::to_owned), Some(it.1.to_owned()), both]
+    };
+    // A name that any form of another source has too means neither.
+    let mut n_of: BTreeMap<String, usize> = BTreeMap::new();
+    for it in &all {
+        for form in forms(it).into_iter().flatten().collect::<BTreeSet<String>>() {
+            *n_of.entry(form).or_default() += 1;
+        }
+    }
+    all.iter()
+        .map(|it| {
+            let alone = forms(it).into_iter().flatten().find(|form| n_of[form] == 1);
+            (it.0.to_owned(), alone.unwrap_or_else(|| it.0.to_owned()))
         })
         .collect()
 }
