@@ -350,6 +350,7 @@ mod tests {
         check("2026-11-23", now);
         check("3days", datetime!(2026-11-20 07:00 UTC));
         assert!(moment("2026-11-24 00:00", now).is_err());
+        assert!(moment("2026-11-24", now).is_err());
         assert!(moment("yesterday", now).is_err());
     }
 }
