@@ -31,7 +31,7 @@ create table mail (
     pending text[] not null,
     refused text[] not null default '{}',
     subject text not null,
-    message bytea not null references artifact,
+    message bytea references artifact,
     state text not null default 'waiting' check (state in ('waiting', 'sending', 'handing', 'sent', 'failed', 'doubtful')),
     n_attempts int not null default 0,
     run_at timestamptz not null default now(),
@@ -48,6 +48,7 @@ create table mail (
     ),
     constraint an_ended_mail_has_an_end check ((state in ('sent', 'failed', 'doubtful')) = (ended_at is not null)),
     constraint a_mail_that_was_not_sent_says_why check ((state in ('failed', 'doubtful')) <= (error is not null)),
+    constraint a_mail_has_a_message_until_it_is_sent check (message is not null or state = 'sent'),
     constraint a_sent_mail_is_owed_to_nobody check ((state = 'sent') <= (cardinality(pending) = 0))
 );
 create index mail_open on mail (run_at) where state in ('waiting', 'sending', 'handing');
@@ -56,7 +57,7 @@ create index mail_by_report_run on mail (report_run_id);
 comment on table mail is 'The outbox. A row is written with the report that it tells of; its id makes the Message-ID, the same at every try.';
 comment on column mail.pending is 'Recipients whose server has not taken it yet.';
 comment on column mail.refused is 'Recipients that the server will never take.';
-comment on column mail.message is 'The whole message, made once.';
+comment on column mail.message is 'The whole message, made once; `jobctl db prune` forgets those that were sent a month ago.';
 comment on column mail.state is
     'handing: the server may have the message at any moment. Whoever dies then leaves it doubtful: it is not sent again unless somebody says so.';
 comment on column mail.lease is 'The right to write how it went; a write that names another one changes nothing.';

@@ -210,9 +210,13 @@ fn subject(definition: &Definition, found: &Found) -> String {
 
 /// What got worse, broke, got better; in this order.
 fn parts(found: &Found, names: &BTreeMap<String, String>, limit: usize) -> Vec<Part> {
-    let say = |change: &Change| Item {
-        text: format!("{}.", words::sentence(change, &names[&change.series.source], found.level)),
-        causes: change.causes.iter().filter_map(|it| found.causes.get(*it)).map(words::cause).collect(),
+    let say = |change: &Change| {
+        let causes = change.causes.iter().filter_map(|it| found.causes.get(*it)).map(words::cause);
+        let mut causes: Vec<String> = causes.map(|it| format!("may be due to {it}")).collect();
+        if causes.is_empty() && change.difference.is_some() {
+            causes.push("nothing that is recorded of it differs".to_owned());
+        }
+        Item { text: format!("{}.", words::sentence(change, &names[&change.series.source], found.level)), causes }
     };
     let mut parts = Vec::new();
     let mut add = |title: &str, items: Vec<Item>| {

@@ -16,7 +16,7 @@ pub(super) fn text(page: &Page) -> String {
         for item in &part.items {
             text += &wrapped(&item.text, "* ", "  ");
             for cause in &item.causes {
-                text += &wrapped(&format!("may be due to {cause}"), "  - ", "    ");
+                text += &wrapped(cause, "  - ", "    ");
             }
         }
         if part.n_more > 0 {

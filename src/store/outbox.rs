@@ -116,7 +116,7 @@ pub async fn take(pool: &PgPool, host: &str, hold: Duration, only: Option<Uuid>)
             held_until = now() + make_interval(secs => $2), n_attempts = n_attempts + 1
         from next
         where mail.id = next.id
-        returning mail.id, lease as \"lease!\", sender, pending, message",
+        returning mail.id, lease as \"lease!\", sender, pending, message as \"message!\"",
         host,
         hold.as_secs_f64(),
         only

@@ -320,9 +320,10 @@ pub fn moment(text: &str, now: OffsetDateTime) -> anyhow::Result<OffsetDateTime>
     let read = rfc3339
         .or_else(|| Some(time::PrimitiveDateTime::parse(&text.replace('T', " "), minutes).ok()?.assume_utc()))
         .or_else(|| {
-            let end =
-                time::Date::parse(text, days).ok()?.next_day()?.midnight().assume_utc() - Duration::from_micros(1);
-            Some(end.min(now))
+            let day = time::Date::parse(text, days).ok()?;
+            let end = day.next_day()?.midnight().assume_utc() - Duration::from_micros(1);
+            // Today's end is now.
+            Some(if day <= now.date() { end.min(now) } else { end })
         })
         .or_else(|| Some(now - humantime::parse_duration(text).ok()?));
     let read = read.with_context(|| {

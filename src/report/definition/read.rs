@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Alarm, Attach, Chart, Compare, Definition, History, Mail, Pattern, Show, Sweeps, Table, Take, When};
 use crate::metrics;
+use crate::sweep::Axis;
 use crate::sweep::block::{Block, Placed, listed, meant};
 use crate::sweep::fault::{Collector, Faults};
 
@@ -59,10 +60,7 @@ fn top<'a>(table: &'a DeTable<'a>, faults: &'a Collector) -> Definition {
     let history = sub(&block, "history", "[history]", HISTORY).map(|it| history(&it));
     let mail = sub(&block, "mail", "[mail]", MAIL).map(|it| mail(&it));
     let compare = compare.unwrap_or_default();
-    let mut show = show.unwrap_or_else(|| Show {
-        tables: vec![Table::Changes, Table::Means, Table::Baseline],
-        charts: vec![Chart::History],
-    });
+    let mut show = show.unwrap_or_else(default_show);
     if compare.baseline.is_none() {
         show.tables.retain(|it| *it != Table::Baseline);
     }
@@ -113,7 +111,11 @@ fn check_keys(block: &Block, keys: &[&str]) {
 
 /// The texts of `key`: one, or a list that is not empty.
 fn texts(block: &Block, key: &str) -> Option<Vec<Placed<String>>> {
-    let values = block.text_axis(key)?.values;
+    let values = list(block, key, || block.text_axis(key))?.values;
+    if values.is_empty() {
+        let help = format!("give `{key}` a value or several, or take the key out");
+        block.faults.at(&block.key_span(key), format!("`{key}` is empty"), help);
+    }
     for it in values.iter().filter(|it| it.value.trim().is_empty() || it.value.chars().any(char::is_control)) {
         block.faults.at(
             &it.span,
@@ -174,16 +176,29 @@ fn metric_names(block: &Block, key: &str) -> Vec<(String, String)> {
     found
 }
 
+/// What is shown unless a definition says otherwise.
+fn default_show() -> Show {
+    Show { tables: vec![Table::Changes, Table::Means, Table::Baseline], charts: vec![Chart::History] }
+}
+
 fn show(block: &Block) -> Show {
-    let words = |axis: Option<crate::sweep::Axis<Placed<Chart>>>| axis.map(|it| it.values).unwrap_or_default();
-    let charts = words(block.choice_axis("charts", &Chart::WORDS));
-    if let Some(it) = charts.get(MOST_CHARTS) {
+    let default = default_show();
+    let charts = list(block, "charts", || block.choice_axis("charts", &Chart::WORDS)).map(|it| it.values);
+    if let Some(it) = charts.as_ref().and_then(|it| it.get(MOST_CHARTS)) {
         block.faults.at(&it.span, format!("a mail has at most {MOST_CHARTS} charts"), None);
     }
-    let tables = block.choice_axis("tables", &Table::WORDS).map(|it| it.values).unwrap_or_default();
+    let tables = list(block, "tables", || block.choice_axis("tables", &Table::WORDS)).map(|it| it.values);
     Show {
-        tables: tables.into_iter().map(|it| it.value).collect(),
-        charts: charts.into_iter().map(|it| it.value).collect(),
+        tables: tables.map_or(default.tables, |it| it.into_iter().map(|it| it.value).collect()),
+        charts: charts.map_or(default.charts, |it| it.into_iter().map(|it| it.value).collect()),
+    }
+}
+
+/// The values of `key`, none of them where the list is empty.
+fn list<T>(block: &Block, key: &str, read: impl Fn() -> Option<Axis<Placed<T>>>) -> Option<Axis<Placed<T>>> {
+    match block.get(key)?.get_ref() {
+        DeValue::Array(list) if list.is_empty() => Some(Axis { values: Vec::new(), varies: true }),
+        _ => read(),
     }
 }
 

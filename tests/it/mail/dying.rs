@@ -74,16 +74,26 @@ async fn a_sender_killed_between_the_answer_and_the_commit_leaves_it_in_doubt() 
     let db = Database::new().await;
     write(&db, "me@example.org");
     db.execute("update mail set run_at = now()").await;
-    smtp.order("reply hang");
+    smtp.order("reply wait once");
     let mut command = smtp.command(&db, ["mail", "send"]);
     // Its own beat would wait for our lock as well.
-    let mut sender = Running::start(command.env("JOBCTL_BEAT_MS", "3600000"));
+    command.env("JOBCTL_BEAT_MS", "3600000");
+    let mut sender = Running::start(command);
     wait_until("it is taken", LONG, async || smtp.n("reply") == 1).await;
-    // What it writes now waits for us.
+    // What it writes after the server's answer waits for us.
     let mut tx = db.pool.begin().await.unwrap();
     sqlx::query("select from mail for update").execute(&mut *tx).await.unwrap();
+    std::fs::write(smtp.folder.path().join("go"), "").unwrap();
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+        and query like '%update mail%'";
+    wait_until("it writes down that it was sent", LONG, async || db.number(waits).await == 1).await;
     sender.signal(Signal::KILL);
     sender.wait(LONG);
+    // Postgres would go on with what the dead have asked for, which is the truth; so it forgets as well.
+    let ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database()
+        and wait_event_type = 'Lock' and query like '%update mail%'";
+    assert_eq!(db.number(ended).await, 1);
+    wait_until("it is forgotten", LONG, async || db.number(waits).await == 0).await;
     tx.rollback().await.unwrap();
     assert_eq!(settle(&db, &smtp).await, "doubtful");
     assert_eq!(smtp.taken().len(), 1);

@@ -135,7 +135,6 @@ fn another_program_reads_what_was_meant() {
         content(&definition("subject = \"{title}: {verdict} ({date})\""), &["SD3-F16", "SD3-F16-WLF", "Sana · α"], 4);
     let report = File { name: "nightly-2026-11-18.html".to_owned(), media: "text/html", bytes: vec![b'x'; 100_000] };
     let bytes = message(&content, std::slice::from_ref(&report));
-    assert_eq!(bytes, message(&content, std::slice::from_ref(&report)).as_slice().to_vec().as_slice());
     let read = read(&bytes);
     assert_eq!(read["defects"], serde_json::json!([]));
     let pngs = ["image/png"; 4];

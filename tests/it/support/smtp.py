@@ -85,7 +85,7 @@ class Handler:
             return answer
         n = len(list(taken.iterdir()))
         (taken / f"{n}.eml").write_bytes(envelope.content)
-        note(step="taken", to=envelope.rcpt_tos, sender=envelope.mail_from, user=session.auth_data, tls=session.ssl is not None)
+        note(step="taken", to=envelope.rcpt_tos, sender=envelope.mail_from, user=session.auth_data, tls=server.transport.get_extra_info("sslcontext") is not None)
         if answer == "keep-cut":
             server.transport.abort()
             raise Cut
@@ -110,7 +110,7 @@ class Server(SMTP):
 def authenticate(server, session, envelope, mechanism, data):
     good = data.login == USER and data.password == PASSWORD
     note(step="auth", good=good)
-    return AuthResult(success=good, auth_data=data.login.decode())
+    return AuthResult(success=good, handled=good, auth_data=data.login.decode())
 
 
 async def main():
