@@ -13,6 +13,7 @@ mod limit;
 mod lines;
 pub mod log;
 mod logs;
+mod mail;
 mod model;
 mod pause;
 mod picture;
@@ -94,6 +95,7 @@ enum Command {
     Priority(priority::Args),
     Judge(judge::Args),
     Report(report::Args),
+    Mail(mail::Args),
     Score(score::Args),
     Correlate(correlate::Args),
     Generate(generate::Args),
@@ -128,6 +130,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Priority(args) => block_on(priority::run(args, config)),
         Command::Judge(args) => block_on(judge::run(args, config)),
         Command::Report(args) => block_on(report::run(args, config)),
+        Command::Mail(args) => block_on(mail::run(args, config)),
         Command::Score(args) => score::run(args),
         Command::Correlate(args) => correlate::run(args),
         Command::Generate(args) => generate::run(args),

@@ -7,6 +7,8 @@ pub mod files;
 pub mod findings;
 pub mod labels;
 pub mod made;
+pub mod nights;
+pub mod outbox;
 pub mod read;
 pub mod check;
 pub mod record;
