@@ -2,12 +2,15 @@
 
 mod analysis;
 mod conclusions;
+mod entrants;
 mod format;
 mod gallery;
 mod ladders;
 mod page;
+mod paper;
 mod plot;
 mod relation;
+mod sizes;
 mod table;
 pub mod view;
 
