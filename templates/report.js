@@ -59,7 +59,8 @@ function pair(article) {
   const under = make("img", { alt: "" });
   const over = make("img", { alt: "", class: "over" });
   const bar = make("i", { "aria-hidden": "true" });
-  const stack = make("div", { class: "stack" }, under, over, bar);
+  const names = [make("span", { class: "l" }), make("span", { class: "r" })];
+  const stack = make("div", { class: "stack" }, under, over, bar, ...names);
   const lenses = [];
   const rows = make("div", { class: "lenses" });
   const n = views[0].querySelectorAll(".detail img").length;
@@ -91,6 +92,7 @@ function pair(article) {
       image.height = whole.getAttribute("height");
       image.alt = whole.alt;
     }
+    names.forEach((it, i) => (it.textContent = views[[left, right][i].value].dataset.name));
     for (const { lens, image, side, place } of lenses) {
       const view = views[side.value];
       const detail = view.querySelectorAll(".detail img")[place];

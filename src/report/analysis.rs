@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rayon::prelude::*;
 
-use super::entrants::entrants;
+use super::entrants::{entrants, less_the_seed};
 use super::sizes::sizes;
 use super::view::{Cell, Column, Gap, ImageRow, Report, Run, Sample, SetCell, SetColumn, SourceRow};
 use super::{conclusions, format, ladders, paper, relation};
@@ -13,7 +13,7 @@ use crate::metrics::{Better, TABLE};
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::correlation::spearman;
 use crate::stats::describe::{mean, quantile, sd};
-use crate::store::findings::{Findings, Making, Score, Source};
+use crate::store::findings::{Findings, Making, Rung, Score};
 
 /// Everything that a report says of `findings`. Equal findings give an equal value.
 pub fn analyse(findings: &Findings) -> Report {
@@ -149,7 +149,7 @@ fn sources(
     let mut of_sources: Vec<Vec<usize>> = vec![Vec::new(); findings.sources.len()];
     images.iter().enumerate().for_each(|(idx, it)| of_sources[it.source].push(idx));
     for (source, of_source) in findings.sources.iter().zip(&of_sources) {
-        let family_name = family_name(source);
+        let family_name = family_name(&source.name, source.rung.as_ref(), source.making.as_ref());
         let family = families.iter().position(|it| *it == family_name).unwrap_or_else(|| {
             families.push(family_name);
             families.len() - 1
@@ -172,9 +172,9 @@ fn sources(
     rows
 }
 
-/// What sources of one colour have in common.
-pub(super) fn family_name(source: &Source) -> &str {
-    source.rung.as_ref().map_or(&source.name, |it| &it.ladder)
+/// What sources of one colour have in common: the ladder, or the name less the seed.
+pub(super) fn family_name<'a>(name: &'a str, rung: Option<&'a Rung>, making: Option<&Making>) -> &'a str {
+    rung.map_or_else(|| less_the_seed(name, making), |it| &it.ladder)
 }
 
 fn cell(of_source: &[usize], images: &[ImageRow], scores: &Scores, metric: usize, bootstrap: &Bootstrap) -> Cell {

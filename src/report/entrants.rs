@@ -71,7 +71,7 @@ fn grouped(sources: &[SourceRow], images: &[ImageRow]) -> Vec<Entrant> {
     let mut entrants: Vec<Entrant> = Vec::new();
     let is_made = |it: &SourceRow| matches!(it.making, Some(Making::Reconstructed { .. }));
     for (idx, source) in sources.iter().enumerate().filter(|(_, it)| it.rung.is_none() && !is_made(it)) {
-        let name = less_the_seed(source);
+        let name = less_the_seed(&source.name, source.making.as_ref());
         let size = sizes[idx].flatten();
         match entrants.iter_mut().find(|it| it.name == name && it.model == source.model) {
             Some(it) => {
@@ -96,9 +96,9 @@ fn grouped(sources: &[SourceRow], images: &[ImageRow]) -> Vec<Entrant> {
 }
 
 /// A source's name without ` seed=N`, which ends it where seeds are an axis.
-fn less_the_seed(source: &SourceRow) -> &str {
-    let Some(Making::Generated { seed, .. }) = &source.making else { return &source.name };
-    source.name.strip_suffix(&format!(" seed={seed}")).unwrap_or(&source.name)
+pub(super) fn less_the_seed<'a>(name: &'a str, making: Option<&Making>) -> &'a str {
+    let Some(Making::Generated { seed, .. }) = making else { return name };
+    name.strip_suffix(&format!(" seed={seed}")).unwrap_or(name)
 }
 
 /// Of each entrant: the mean score of each sample.

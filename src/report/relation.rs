@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::analysis::family_name;
 use super::view::{Column, Correlation, Fit, How, ImageRow, Point, Relation, RelationRow, SourceRow};
 use crate::stats::Defined;
 use crate::stats::bootstrap::Bootstrap;
@@ -37,7 +38,7 @@ pub(super) fn relation(
     for family in 0..n_families {
         let of_family: Vec<&Point> = points.iter().filter(|it| sources[it.source].family == family).collect();
         let first = sources.iter().find(|it| it.family == family)?;
-        let name = first.rung.as_ref().map_or(&first.name, |it| &it.ladder);
+        let name = family_name(&first.name, first.rung.as_ref(), first.making.as_ref());
         if !of_family.is_empty() {
             rows.push(row(name, Some(family), &of_family, bootstrap));
         }

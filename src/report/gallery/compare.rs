@@ -258,7 +258,8 @@ fn finished(
     })
 }
 
-fn view(picture: &Rgb, name: String, scores: Vec<(String, String)>) -> Option<View> {
+fn view(picture: &Rgb, name: String, mut scores: Vec<(String, String)>) -> Option<View> {
+    scores.retain(|it| it.1 != "–");
     let small = thumbnail(picture, WHOLE);
     let uri = data_uri(&jpeg::encode(&small, WHOLE_QUALITY).ok()?);
     Some(View { name, uri, width: small.width, height: small.height, insets: Vec::new(), scores })

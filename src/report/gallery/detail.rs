@@ -66,7 +66,7 @@ impl Grid {
     /// How much neighbours in a row differ.
     pub(super) fn of_contrast(image: &Rgb) -> Self {
         Self::of(image, |row, sums| {
-            for (x, pair) in row.windows(4).step_by(3).enumerate() {
+            for (x, pair) in row.get(1..).unwrap_or_default().windows(4).step_by(3).enumerate() {
                 sums[(x + 1) / STEP] += u64::from(pair[0].abs_diff(pair[3]));
             }
         })

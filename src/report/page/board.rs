@@ -33,7 +33,10 @@ pub(super) fn board(report: &Report) -> Option<Board> {
 }
 
 fn table(report: &Report) -> Table {
-    let shown: Vec<usize> = (0..report.metrics.len()).filter(|&it| report.metrics[it].main).collect();
+    let has_means = |metric: usize| report.entrants.iter().any(|it| it.standings[metric].mean.is_ok());
+    let shown: Vec<usize> = (0..report.metrics.len()).filter(|&it| report.metrics[it].main && has_means(it)).collect();
+    let sets: Vec<usize> =
+        (0..report.set_scores.len()).filter(|&it| report.entrants.iter().any(|of| of.set[it].is_some())).collect();
     let mut head = vec![
         words("Model"),
         numbers("Size"),
@@ -44,7 +47,7 @@ fn table(report: &Report) -> Table {
         let column = &report.metrics[metric];
         head.push(super::sources::metric_head(&column.label, &column.unit, column.better));
     }
-    for column in &report.set_scores {
+    for column in sets.iter().map(|&it| &report.set_scores[it]) {
         let label = if report.metrics.iter().any(|it| it.id == column.id) {
             format!("{}, pooled", column.label)
         } else {
@@ -70,7 +73,7 @@ fn table(report: &Report) -> Table {
         };
         let mut row = vec![name, size, if entrant.sources.len() > 1 { n.noting(seeds) } else { n }, rank];
         row.extend(shown.iter().map(|&metric| standing(report, metric, &entrant.standings[metric])));
-        row.extend((0..report.set_scores.len()).map(|it| set(report, it, entrant.set[it].as_ref())));
+        row.extend(sets.iter().map(|&it| set(report, it, entrant.set[it].as_ref())));
         table.rows.push(row);
     }
     table

@@ -133,10 +133,8 @@ pub fn findings_of(directory: &Path, picture: impl Fn(usize, (u32, u32), f64) ->
             std::fs::write(&preview, jpeg::encode(&thumbnail(&pixels, 256), 80).unwrap()).unwrap();
             let file = Picture::of_file(Hash::of(&bytes), Vec::new());
             let is_reconstruction = matches!(maker.making, Some(Making::Reconstructed { .. }));
-            let original = is_reconstruction.then(|| Original {
-                picture: images[sample].picture.clone(),
-                path: images[sample].path.clone(),
-            });
+            let original = is_reconstruction
+                .then(|| Original { picture: images[sample].picture.clone(), path: images[sample].path.clone() });
             images.push(Image {
                 source,
                 sample: (*name).to_owned(),

@@ -106,7 +106,8 @@ fn published_numbers_stand_beside_ours_and_are_never_mixed_with_them() {
 fn other_words_for_the_same_samples_make_table_6() {
     let report = analysed("captions", |findings| {
         // The same package and settings, told something else.
-        let clip = jobctl::job::task::MetricId { metric: "clip_score".to_owned(), variant: "openai".to_owned(), version: 1 };
+        let clip =
+            jobctl::job::task::MetricId { metric: "clip_score".to_owned(), variant: "openai".to_owned(), version: 1 };
         for it in &mut findings.scores {
             if it.metric.metric == "glcm_score" {
                 it.metric = clip.clone();
