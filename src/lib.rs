@@ -12,6 +12,7 @@ pub mod models;
 pub mod train;
 pub mod metrics;
 pub mod stats;
+pub mod labels;
 
 pub mod database;
 pub mod sweep;

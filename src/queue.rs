@@ -12,7 +12,7 @@ pub mod gauge;
 pub mod lanes;
 pub mod limit;
 pub mod load;
-mod locks;
+pub mod locks;
 pub mod look;
 pub mod order;
 pub mod remake;

@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod checkpoint;
 pub mod files;
 pub mod findings;
+pub mod labels;
 pub mod made;
 pub mod read;
 pub mod check;

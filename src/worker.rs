@@ -9,6 +9,7 @@ mod family;
 pub mod gpus;
 pub mod health;
 mod inputs;
+mod keeper;
 mod log;
 pub mod machine;
 mod notes;

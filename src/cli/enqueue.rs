@@ -19,7 +19,7 @@ use crate::job::needs::Offer;
 use crate::job::task::{Evaluate, MetricId, Pool, Task};
 use crate::plan::{Plan, plan};
 use crate::queue::schedule::firing::{Held, finish};
-use crate::queue::{devices, look, submit, why};
+use crate::queue::{devices, locks, look, submit, why};
 use crate::store::artifact::Artifacts;
 use crate::store::files::FileHashes;
 use crate::store::made::save_parts;
@@ -217,7 +217,7 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
         stored = uploaded.context("put the pictures into the store; nothing was enqueued")?;
     }
     let mut tx = pool.begin().await.context("begin a transaction")?;
-    submit::lock(&mut tx).await?;
+    locks::alone(&mut tx).await?;
     let mut summary = Summary {
         sweep: submit::slug(&plan.name, &key),
         new: BTreeMap::new(),

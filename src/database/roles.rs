@@ -71,6 +71,9 @@ const WORKER: &[Grant] = &[
     on("firing", "update"),
     update("schedule", &["due_at"]),
     on("queue_gauge", "update"),
+    // What machine judges say.
+    on("rating", "insert"),
+    on("verdict", "insert"),
 ];
 
 /// What enqueueing, cancelling, retrying and pausing write.
@@ -107,6 +110,10 @@ const ENQUEUER: &[Grant] = &[
     on("schedule", "update"),
     on("firing", "insert"),
     on("firing", "update"),
+    // What people say.
+    on("label_import", "insert"),
+    on("rating", "insert"),
+    on("verdict", "insert"),
 ];
 
 /// Functions and sequences beside the tables.
