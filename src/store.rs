@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod files;
 pub mod findings;
 pub mod labels;
+pub mod load;
 pub mod made;
 pub mod read;
 pub mod check;
