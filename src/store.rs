@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod files;
 pub mod findings;
 pub mod labels;
+pub mod load;
 pub mod made;
 pub mod nights;
 pub mod outbox;
