@@ -2,6 +2,7 @@
 
 mod bench;
 mod cancel;
+mod correlate;
 mod dataset;
 mod db;
 mod enqueue;
@@ -12,6 +13,7 @@ mod limit;
 mod lines;
 pub mod log;
 mod logs;
+mod mail;
 mod model;
 mod pause;
 mod picture;
@@ -93,7 +95,9 @@ enum Command {
     Priority(priority::Args),
     Judge(judge::Args),
     Report(report::Args),
+    Mail(mail::Args),
     Score(score::Args),
+    Correlate(correlate::Args),
     Generate(generate::Args),
     Dataset(dataset::Args),
     Model(model::Args),
@@ -126,7 +130,9 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Priority(args) => block_on(priority::run(args, config)),
         Command::Judge(args) => block_on(judge::run(args, config)),
         Command::Report(args) => block_on(report::run(args, config)),
+        Command::Mail(args) => block_on(mail::run(args, config)),
         Command::Score(args) => score::run(args),
+        Command::Correlate(args) => correlate::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
         Command::Model(args) => model::run(args),

@@ -1,6 +1,7 @@
 //! Settings from the environment, read once and passed down.
 
 pub mod judge;
+mod mail;
 mod store;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use judge::JudgeSettings;
+pub use mail::{MailSettings, Security, Server, Way};
 pub use store::{StorePlace, StoreSettings};
 
 /// Where things are and how patient the workers are.
@@ -23,6 +25,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// Which machine judges are asked; none asks nobody.
     pub judge: Option<JudgeSettings>,
+    /// How mails leave.
+    pub mail: MailSettings,
     /// How workers keep time.
     pub times: Times,
     /// Whether leases are left unchecked, which only a test of debug builds may ask for: `JOBCTL_TEST_NO_FENCES`.
@@ -109,6 +113,7 @@ impl Config {
             no_fences,
             store: StoreSettings::from_env(&home, variable, aws_variables())?,
             judge: JudgeSettings::from_env(variable)?,
+            mail: MailSettings::from_env(variable)?,
             home,
             database_url: variable("DATABASE_URL").map(Secret::new),
             times: Times {

@@ -1,6 +1,6 @@
 //! A sweep: which pictures are compared, what is done to them and what is asked of them.
 
-mod block;
+pub(crate) mod block;
 mod captions;
 
 pub mod asking;

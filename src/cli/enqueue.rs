@@ -147,14 +147,19 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
     match understand(text, &path.display().to_string(), base) {
         Ok(loaded) => Ok(Some(loaded)),
         Err(faults) => {
-            if std::io::stderr().is_terminal() {
-                eprintln!("{}", faults.for_terminal(100));
-            } else {
-                eprintln!("{}", plain(&faults.to_string()));
-            }
+            print(&faults);
             eprintln!("nothing was enqueued");
             Ok(None)
         }
+    }
+}
+
+/// Prints the mistakes of a file.
+pub fn print(faults: &Faults) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("{}", faults.for_terminal(100));
+    } else {
+        eprintln!("{}", plain(&faults.to_string()));
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::mail::postman::Postman;
 use super::schedule::keeper::keep;
 use crate::cli::Outcome;
 use crate::config::Config;
@@ -77,7 +78,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         if args.no_schedules {
             pending::<Infallible>().await
         } else {
-            keep(pool.clone(), artifacts.clone(), config.times).await
+            keep(pool.clone(), artifacts.clone(), config.clone()).await
         }
     };
     let telling = async {
@@ -86,11 +87,13 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
             None => pending().await,
         }
     };
+    let postman = Postman::start(pool.clone(), artifacts.clone(), config)?;
     tokio::select! {
         ended = work(pool.clone(), artifacts.clone(), options) => ended?,
         never = keeping => match never {},
         never = telling => match never {},
     }
+    postman.stop(config.times.grace).await;
     Ok(Outcome::Done)
 }
 

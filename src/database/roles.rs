@@ -77,6 +77,10 @@ const WORKER: &[Grant] = &[
     on("firing", "update"),
     update("schedule", &["due_at"]),
     on("queue_gauge", "update"),
+    // So are reports and their mails.
+    on("report_run", "insert"),
+    on("mail", "insert"),
+    on("mail", "update"),
     // What machine judges say.
     on("rating", "insert"),
     on("verdict", "insert"),
@@ -119,6 +123,10 @@ const ENQUEUER: &[Grant] = &[
     on("schedule", "update"),
     on("firing", "insert"),
     on("firing", "update"),
+    on("report_run", "insert"),
+    update("report_run", &["good", "accepted_at"]),
+    on("mail", "insert"),
+    on("mail", "update"),
     // What people say.
     on("label_import", "insert"),
     on("rating", "insert"),
@@ -131,6 +139,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("jobctl_worker", "usage", "sequence firing_lease_seq"),
     ("jobctl_worker", "execute", "function ensure_months(int)"),
     ("jobctl_worker", "execute", "function make_again(bigint[])"),
+    ("jobctl_worker", "usage", "sequence mail_lease_seq"),
+    ("jobctl_enqueuer", "usage", "sequence mail_lease_seq"),
     ("jobctl_enqueuer", "usage, update", "sequence job_id_seq"),
     ("jobctl_enqueuer", "execute", "function ensure_months(int)"),
 ];

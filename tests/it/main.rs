@@ -3,13 +3,16 @@
 
 mod chaos;
 mod cli;
+mod correlate;
 mod dataset;
 mod gpu;
 mod image;
 mod judge;
+mod mail;
 mod making;
 mod metrics;
 mod models;
+mod nights;
 mod operations;
 mod plan;
 mod queue;
