@@ -67,7 +67,15 @@ pub fn captioned(replies: &[Reply]) -> Weighed<Result<String, String>> {
 
 /// How refusals begin.
 const REFUSALS: [&str; 9] = [
-    "i'm sorry", "i am sorry", "sorry,", "i can't", "i cannot", "i'm unable", "i am unable", "i'm not able", "as an ai",
+    "i'm sorry",
+    "i am sorry",
+    "sorry,",
+    "i can't",
+    "i cannot",
+    "i'm unable",
+    "i am unable",
+    "i'm not able",
+    "as an ai",
 ];
 
 /// A caption as it is used: one line, without quotes around it.
@@ -139,9 +147,13 @@ mod tests {
         let whole = reply("Visual Aesthetics: the first image is better.\nFine Details: the second image is better.");
         let half = reply("Visual Aesthetics: the second image is better.");
         assert_eq!(choices(&[]), None);
-        assert_eq!(choices(&[whole.clone()]), Some(vec![First, Second]));
-        assert_eq!(choices(&[half.clone()]), None);
-        assert_eq!(choices(&[half.clone(), whole]), Some(vec![Second, Second]), "the first answer stands where it says something");
+        assert_eq!(choices(std::slice::from_ref(&whole)), Some(vec![First, Second]));
+        assert_eq!(choices(std::slice::from_ref(&half)), None);
+        assert_eq!(
+            choices(&[half.clone(), whole]),
+            Some(vec![Second, Second]),
+            "the first answer stands where it says something"
+        );
         assert_eq!(choices(&[half.clone(), half]), Some(vec![Second, Invalid]));
         assert_eq!(choices(&[reply("I can't."), reply("")]), Some(vec![Invalid, Invalid]));
     }
