@@ -1,7 +1,9 @@
 //! What a job is asked to do: one plain struct per kind of task, and the picture that a task speaks of.
 
+pub mod finetune;
 pub mod making;
 pub mod rehearse;
+pub mod training;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use self::finetune::{Finetune, Prepare};
 use self::making::{Decode, Denoise, Encode, Precision, Reconstruct};
 use self::rehearse::Rehearse;
 use super::Hash;
@@ -192,13 +195,18 @@ pub enum Task {
     Evaluate(Evaluate),
     /// See [`Pool`].
     Pool(Pool),
+    /// See [`Prepare`].
+    Prepare(Prepare),
+    /// See [`Finetune`].
+    Finetune(Box<Finetune>),
     /// See [`Rehearse`].
     Rehearse(Rehearse),
 }
 
 impl Task {
     /// The names of all kinds.
-    pub const KINDS: [&'static str; 7] = ["encode", "denoise", "decode", "reconstruct", "evaluate", "pool", "rehearse"];
+    pub const KINDS: [&'static str; 9] =
+        ["encode", "prepare", "finetune", "denoise", "decode", "reconstruct", "evaluate", "pool", "rehearse"];
 
     /// The kind's name in tables and on the command line.
     pub fn kind(&self) -> &'static str {
@@ -209,6 +217,8 @@ impl Task {
             Self::Reconstruct(_) => "reconstruct",
             Self::Evaluate(_) => "evaluate",
             Self::Pool(_) => "pool",
+            Self::Prepare(_) => "prepare",
+            Self::Finetune(_) => "finetune",
             Self::Rehearse(_) => "rehearse",
         }
     }
@@ -222,6 +232,8 @@ impl Task {
             | Self::Reconstruct(_)
             | Self::Evaluate(_)
             | Self::Pool(_)
+            | Self::Prepare(_)
+            | Self::Finetune(_)
             | Self::Rehearse(_) => 1,
         }
     }
@@ -232,7 +244,8 @@ impl Task {
         Duration::from_secs(match self {
             Self::Encode(_) => 2 * HOUR_S,
             Self::Denoise(_) => 24 * HOUR_S,
-            Self::Decode(_) | Self::Reconstruct(_) => 6 * HOUR_S,
+            Self::Decode(_) | Self::Reconstruct(_) | Self::Prepare(_) => 6 * HOUR_S,
+            Self::Finetune(_) => 30 * 24 * HOUR_S,
             Self::Evaluate(_) => HOUR_S / 2,
             Self::Pool(_) => HOUR_S / 6,
             Self::Rehearse(_) => 24 * HOUR_S,
@@ -243,6 +256,7 @@ impl Task {
     /// there. Other tasks are ended at once.
     pub fn saves(&self) -> bool {
         match self {
+            Self::Finetune(_) => true,
             Self::Rehearse(it) => it.checkpoint_every.is_some(),
             _ => false,
         }
@@ -252,6 +266,7 @@ impl Task {
     pub fn makes_file(&self) -> bool {
         match self {
             Self::Encode(_) | Self::Denoise(_) | Self::Decode(_) | Self::Reconstruct(_) => true,
+            Self::Prepare(_) | Self::Finetune(_) => true,
             Self::Rehearse(it) => it.bytes > 0,
             Self::Evaluate(_) | Self::Pool(_) => false,
         }
@@ -264,6 +279,8 @@ impl Task {
             Self::Denoise(it) => Some(it.dtype),
             Self::Decode(it) => Some(it.dtype),
             Self::Reconstruct(it) => Some(it.dtype),
+            Self::Prepare(it) => it.model.map(|_| it.dtype),
+            Self::Finetune(it) => Some(it.dtype),
             Self::Evaluate(_) | Self::Pool(_) | Self::Rehearse(_) => None,
         }
     }
@@ -273,13 +290,16 @@ impl Task {
         self.precision() == Some(Precision::Bf16)
     }
 
-    /// The hash of the part of a package that it loads ([`making::Part`]), if it loads one.
+    /// The part of a package that it loads ([`making::Part`]), if it loads one: the hash of its files, or the key of the
+    /// job that trains it.
     pub fn model(&self) -> Option<Hash> {
         match self {
             Self::Encode(it) => Some(it.model),
             Self::Denoise(it) => Some(it.model),
             Self::Decode(it) => Some(it.model),
             Self::Reconstruct(it) => Some(it.model),
+            Self::Prepare(it) => it.model,
+            Self::Finetune(it) => Some(it.model),
             Self::Evaluate(_) | Self::Pool(_) | Self::Rehearse(_) => None,
         }
     }

@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use rayon::prelude::*;
 
 use super::expand::{Recipe, recipes};
-use super::{Cell, Edge, EdgeKind, Job, Plan, making, rehearse};
+use super::{Cell, Edge, EdgeKind, Job, Plan, making, rehearse, training};
 use crate::job::Hash;
 use crate::job::task::{Evaluate, MetricId, Picture, Pool, Step, Task};
 use crate::metrics::{Metric, Needs};
@@ -29,9 +29,7 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         .map(|(source, recipe)| cells(source, recipe, sweep, &inventory.blocks[recipe.root], &references))
         .collect();
     let n_recipes = recipes.len();
-    let made = making::sources(sweep, inventory, &references)?;
-
-    let n_cells = scored.iter().map(Vec::len).sum::<usize>() + made.iter().map(|it| it.cells.len()).sum::<usize>();
+    let n_cells = scored.iter().map(Vec::len).sum::<usize>();
     let mut plan = Plan {
         name: sweep.name.clone(),
         on_failure: sweep.on_failure,
@@ -42,8 +40,12 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         cells: Vec::with_capacity(n_cells),
         jobs: Vec::with_capacity(n_cells),
         edges: Vec::with_capacity(n_cells),
+        trainings: Vec::new(),
     };
     let mut by_key: HashMap<Hash, usize> = HashMap::with_capacity(n_cells);
+    let models = training::place(sweep, inventory, &mut plan, &mut by_key)?;
+    let made = making::sources(sweep, inventory, &models, &references)?;
+    plan.cells.reserve(made.iter().map(|it| it.cells.len()).sum::<usize>());
     let makers = making::place(&made, &mut plan, &mut by_key);
     for (mut cell, job) in scored.into_iter().flatten() {
         cell.job = job.map(|job| place(&mut plan.jobs, &mut by_key, job));
@@ -59,6 +61,7 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         }
     }
     rehearse::add(sweep, &mut plan, &mut by_key);
+    training::tie(&mut plan, &by_key);
     let mut seen = HashSet::with_capacity(plan.sources.len());
     if let Some(twice) = plan.sources.iter().find(|it| !seen.insert(it.name.as_str())) {
         bail!("two sources are called `{}`: give a block another name", twice.name);
