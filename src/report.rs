@@ -9,6 +9,7 @@ mod page;
 mod plot;
 mod relation;
 mod table;
+mod training;
 pub mod view;
 
 use std::io::Write as _;

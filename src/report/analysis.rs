@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::view::{Cell, Column, Gap, ImageRow, Report, Run, Sample, SetCell, SetColumn, SourceRow};
-use super::{conclusions, format, ladders, relation};
+use super::{conclusions, format, ladders, relation, training};
 use crate::job::task::MetricId;
 use crate::metrics::{Better, TABLE};
 use crate::stats::bootstrap::Bootstrap;
@@ -32,6 +32,7 @@ pub fn analyse(findings: &Findings) -> Report {
         sources,
         images,
         bootstrap,
+        trainings: training::trainings(findings),
     };
     report.conclusions = conclusions::conclusions(&report);
     report

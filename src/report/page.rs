@@ -6,6 +6,7 @@ mod making;
 mod notes;
 mod relation;
 mod sources;
+mod training;
 
 use askama::Template;
 use base64::Engine as _;
@@ -39,6 +40,7 @@ pub(super) struct Page<'a> {
     source_notes: Vec<String>,
     generated: Option<Table>,
     reconstructed: Option<Table>,
+    training: Option<training::Training>,
     verdicts: Option<Table>,
     other_verdicts: Option<Table>,
     ladders: Vec<ladders::Block>,
@@ -84,6 +86,7 @@ impl<'a> Page<'a> {
             source_notes: sources::notes(report),
             generated: making::generated(report),
             reconstructed: making::reconstructed(report),
+            training: training::section(report),
             verdicts: ladders::verdicts(report, true),
             other_verdicts: ladders::verdicts(report, false),
             ladders,

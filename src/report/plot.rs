@@ -1,5 +1,6 @@
 //! Charts as SVG: plotters finds scales and ticks, classes leave all colours to the page's style sheet.
 
+pub(super) mod curves;
 pub(super) mod ladder;
 pub(super) mod scatter;
 pub(super) mod strip;

@@ -129,29 +129,41 @@ async fn curves(pool: &PgPool, key: &[u8]) -> anyhow::Result<Vec<Curve>> {
     Ok(rows.into_iter().map(|row| Curve { name: row.name, points: of(row.steps, row.values) }).collect())
 }
 
-/// A trained part that can be had.
+/// A model that a sweep trains, and where it comes from.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// The artifact.
-    pub artifact: Hash,
-    /// The name of what it starts from.
+    /// What the sweep calls it.
+    pub name: String,
+    /// What it starts from, as the sweep names it.
     pub base: String,
+    /// The part that it starts from: the hash of its files, or the key of the job that trains it.
+    pub model: Hash,
+    /// The trained part, once its job is done.
+    pub artifact: Option<Hash>,
 }
 
-/// The trained part of the model that a sweep calls `name`, if its job is done.
+/// The models that a sweep trains.
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn part(pool: &PgPool, sweep: i32, name: &str) -> anyhow::Result<Option<Part>> {
-    let row = sqlx::query!(
-        "select job_output.artifact, training.base
-        from training join job_output on job_output.key = training.key
-        where training.sweep_id = $1 and training.name = $2",
-        sweep,
-        name
+pub async fn parts(pool: &PgPool, sweep: i32) -> anyhow::Result<Vec<Part>> {
+    let rows = sqlx::query!(
+        "select training.name, training.base, every_job.task ->> 'model' as \"model!\",
+            job_output.artifact as \"artifact?\"
+        from training
+        join job_key on job_key.key = training.key
+        join every_job on every_job.id = job_key.job_id
+        left join job_output on job_output.key = training.key
+        where training.sweep_id = $1
+        order by training.idx",
+        sweep
     )
-    .fetch_optional(pool)
+    .fetch_all(pool)
     .await
-    .context("look for the trained part")?;
-    row.map(|row| Ok(Part { artifact: row.artifact.try_into()?, base: row.base })).transpose()
+    .context("look for trained parts")?;
+    let part = |it: (String, String, String, Option<Vec<u8>>)| -> anyhow::Result<Part> {
+        let artifact = it.3.map(Hash::try_from).transpose()?;
+        Ok(Part { name: it.0, base: it.1, model: it.2.parse()?, artifact })
+    };
+    rows.into_iter().map(|it| part((it.name, it.base, it.model, it.artifact))).collect()
 }

@@ -15,14 +15,14 @@ use crate::train::data::Folder;
 /// What each `[[finetune]]` block's folder holds, before anything is hashed.
 #[derive(Debug, Default)]
 pub(super) struct Datasets {
-    /// The folder of the first block that names it, and whether captions are read.
+    /// Block by block.
     folders: Vec<Folder>,
 }
 
 impl Datasets {
     /// Reads the folders of all blocks; `base` is the folder of the sweep file.
     pub(super) fn find(sweep: &Sweep, base: &Path, faults: &Collector) -> Self {
-        let mut read: HashMap<(PathBuf, bool), Folder> = HashMap::new();
+        let mut read: Known = HashMap::new();
         let mut datasets = Self::default();
         for block in &sweep.finetune {
             let folder = match folder(block, base, &mut read) {
@@ -53,14 +53,20 @@ impl Datasets {
     }
 }
 
-fn folder(block: &Finetune, base: &Path, read: &mut HashMap<(PathBuf, bool), Folder>) -> anyhow::Result<Folder> {
+/// Folders that were read: which, whether with captions, and what stands for one that is not there.
+type Known = HashMap<(PathBuf, bool, Option<String>), Folder>;
+
+fn folder(block: &Finetune, base: &Path, read: &mut Known) -> anyhow::Result<Folder> {
     let path = base.join(&block.data);
     let root = path.canonicalize().with_context(|| format!("cannot open the folder `{}`", block.data))?;
-    let key = (root.clone(), block.has_text());
+    let key = (root.clone(), block.has_text(), block.caption.clone());
     if let Some(known) = read.get(&key) {
         return Ok(known.clone());
     }
-    let folder = if block.has_text() { Folder::read(&root)? } else { Folder::without_captions(&root)? };
+    let folder = match block.has_text() {
+        true => Folder::captioned(&root, block.caption.as_deref())?,
+        false => Folder::without_captions(&root)?,
+    };
     read.insert(key, folder.clone());
     Ok(folder)
 }

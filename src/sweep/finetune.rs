@@ -15,6 +15,8 @@ pub struct Finetune {
     pub name: String,
     /// The folder of pictures as written: relative to the sweep file.
     pub data: String,
+    /// The caption of pictures that have none.
+    pub caption: Option<String>,
     /// The points, the first axis of the file slowest.
     pub points: Vec<Point>,
     /// What its jobs ask of a slot.

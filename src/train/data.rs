@@ -45,6 +45,14 @@ impl Folder {
     /// No such folder, a `metadata.jsonl` that cannot be read or names a file twice or one that is not there, no
     /// picture with a caption.
     pub fn read(folder: &Path) -> Result<Self> {
+        Self::captioned(folder, None)
+    }
+
+    /// The same, with `other` as the caption of pictures that have none.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn captioned(folder: &Path, other: Option<&str>) -> Result<Self> {
         ensure!(folder.is_dir(), "{} is no folder", folder.display());
         let listed = folder.join("metadata.jsonl");
         let captions = if listed.exists() { Some(captions(&listed)?) } else { None };
@@ -59,7 +67,8 @@ impl Folder {
                 None => fs::read_to_string(path.with_extension("txt")).ok().map(|it| it.trim().to_owned()),
             };
             unused.remove(&below);
-            let Some(caption) = caption.filter(|it| !it.is_empty()) else {
+            let caption = caption.filter(|it| !it.is_empty()).or_else(|| other.map(str::to_owned));
+            let Some(caption) = caption else {
                 found.left_out.push((path, "it has no caption".to_owned()));
                 continue;
             };

@@ -39,6 +39,13 @@ pub struct About {
     configs: BTreeMap<String, String>,
 }
 
+impl About {
+    /// The texts of the configs of one component, by their paths in the package.
+    pub(super) fn own_configs(&self, component: &str) -> impl Iterator<Item = (&String, &String)> {
+        self.configs.iter().filter(move |it| Path::new(it.0).starts_with(component))
+    }
+}
+
 /// The component that a part's weights are in.
 ///
 /// # Errors

@@ -23,4 +23,5 @@ mod support;
 mod sweep;
 mod tidy;
 mod train;
+mod tuning;
 mod worker;

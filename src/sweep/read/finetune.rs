@@ -21,6 +21,7 @@ pub(super) const KEYS: &[&str] = &[
     "name",
     "model",
     "data",
+    "caption",
     "part",
     "preset",
     "loss",
@@ -130,7 +131,8 @@ pub(super) fn finetune(block: &Block, above: &[Finetune], below: &[&str], around
     let points = dials.points(expand).into_iter().map(|(label, draft)| finish(block, format!("{name}{label}"), draft));
     let points: Vec<Point> = points.collect();
     let wants = wants(block, "[finetune.resources]", around);
-    Finetune { name, data: data.value, points, wants, place: data.span }
+    let caption = block.text("caption").map(|it| it.value);
+    Finetune { name, data: data.value, caption, points, wants, place: data.span }
 }
 
 /// What a block has that says nothing else.
