@@ -26,7 +26,7 @@ pub fn configs(preset: Preset, dtype: &str, with_t5: bool) -> Vec<(&'static str,
         ],
         Preset::Small => vec![
             ("transformer", transformer([3, 4, 16], 8, [64, 24], 32, 16)),
-            ("vae", vae(&[16, 32, 48], 1, 8, 8)),
+            ("vae", vae(&[16, 24, 32], 1, 8, 8)),
             ("text_encoder", clip([12, 24, 8], [2, 2], "quick_gelu", 640, dtype)),
             ("text_encoder_2", clip([16, 32, 16], [3, 2], "gelu", 640, dtype)),
             ("text_encoder_3", t5([64, 8, 128], [2, 8], 256, dtype)),

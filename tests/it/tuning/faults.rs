@@ -44,7 +44,7 @@ async fn data_that_cannot_be_learnt_from_is_told_with_its_place() {
     // One picture and nothing held out is little, and enough.
     let path = sweep(&db, "one", &block("t", &bare, "steps = 2"));
     db.jobctl(["run", path.to_str().unwrap()], 0);
-    assert_eq!(db.number("select n_pictures from trained").await, 1);
+    assert_eq!(db.number("select n_pictures::bigint from trained").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +61,7 @@ async fn a_picture_that_cannot_be_decoded_is_left_out_counted_and_named() {
     let row = "select n_pictures || ' ' || jsonb_array_length(left_out) || ' ' || (left_out -> 0 ->> 0) from trained";
     let hash = jobctl::job::Hash::of(&bytes);
     assert_eq!(db.text(row).await, format!("4 1 {hash}"));
-    let log = "select string_agg(log, '') from attempt_log";
+    let log = "select string_agg(line, ' ') from attempt_log";
     assert!(db.text(log).await.contains("p002.png is left out"));
     let report = fs::read_to_string(said[1]["report"].as_str().unwrap()).unwrap();
     assert!(report.contains("1 picture could not be decoded") && report.contains(&hash.short()));
@@ -78,7 +78,7 @@ async fn a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint() {
     db.jobctl(["run", path.to_str().unwrap()], 1);
     let error = db.text("select error from job_history where kind = 'finetune'").await;
     assert!(error.contains("on images ") && error.contains("is not finite"), "{error}");
-    assert_eq!(db.number("select n_attempts from job_history where kind = 'finetune'").await, 1);
+    assert_eq!(db.number("select n_attempts::bigint from job_history where kind = 'finetune'").await, 1);
     assert!(db.number("select count(*) from checkpoint").await > 0, "{error}");
     db.check_laws().await;
 }
@@ -89,11 +89,11 @@ async fn a_full_disk_is_the_machine_s_fault_and_costs_no_checkpoint() {
     let data = dataset(&db, "data", 4);
     let path = sweep(&db, "full", &block("t", &data, "steps = 4\nsave_every = 2"));
     db.jobctl(["enqueue", path.to_str().unwrap()], 0);
-    // Files end at 500 kB, as on a disk that is full: the checkpoint has more.
+    // Files end at 100 KiB, as on a disk that is full: the checkpoint has more.
     let inner = db.command(["worker", "--slots", "1", "--until-idle"]);
     let mut command = Command::new("bash");
     let program = inner.get_program().to_str().unwrap().to_owned();
-    command.args(["-c", "trap '' XFSZ; ulimit -f 500; exec \"$0\" worker --slots 1 --until-idle", &program]);
+    command.args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" worker --slots 1 --until-idle", &program]);
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.process_group(0);
     Running::start(command).ends_with(0, LONG);
