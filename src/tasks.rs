@@ -4,6 +4,7 @@ pub mod evaluate;
 pub mod finetune;
 pub mod generate;
 pub mod inputs;
+pub mod latents;
 pub mod memory;
 pub mod pool;
 pub mod prepare;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::Hash;
 use crate::job::outcome::{Made, Scored, SetScored};
 use crate::job::task::Task;
+use crate::judge::parse::Verdict;
 
 pub use inputs::Inputs;
 pub use memory::Memory;
@@ -52,6 +54,25 @@ pub enum Output {
     Pooled {
         /// Its scores.
         scores: Vec<SetScored>,
+    },
+    /// Pictures are ready to be sent; the agent asks about them.
+    Ready {
+        /// JPEG files in the scratch folder, in the order in which they are shown.
+        files: Vec<OsString>,
+    },
+    /// A judge has answered. No slot says this: the agent does.
+    Judged {
+        /// One verdict for each aspect; choices are by the order in which the pictures were shown.
+        verdicts: Vec<Verdict>,
+        /// The exact version of the judge, where it is known.
+        snapshot: Option<String>,
+    },
+    /// A captioner has answered. No slot says this: the agent does.
+    Captioned {
+        /// The caption.
+        text: String,
+        /// The exact version of the captioner, where it is known.
+        snapshot: Option<String>,
     },
     /// A rehearsal is over.
     Rehearsed {
@@ -107,10 +128,12 @@ pub fn run(
         Task::Denoise(task) => generate::denoise(task, inputs, memory, &mut |done, of| supervisor.progress(done, of)),
         Task::Decode(task) => generate::decode(task, inputs, memory),
         Task::Reconstruct(task) => reconstruct::run(task, inputs, memory),
-        Task::Prepare(task) => prepare::run(task, inputs, memory, supervisor),
+        Task::Prepare(task) => latents::run(task, inputs, memory, supervisor),
         Task::Finetune(task) => finetune::run(task, inputs, memory, supervisor),
         Task::Evaluate(task) => evaluate::run(task, inputs, memory),
         Task::Pool(task) => pool::run(task, inputs),
+        Task::Judge(task) => prepare::judge(task, inputs),
+        Task::Caption(task) => prepare::caption(task, inputs),
         Task::Rehearse(task) => rehearse::run(task, inputs, supervisor),
     }
 }

@@ -1,6 +1,8 @@
 //! The worker: an agent that talks to the database, and slots that do the work and may die.
 
 pub mod agent;
+mod ask;
+pub mod batch;
 pub mod child;
 pub mod death;
 pub mod desk;
@@ -9,6 +11,7 @@ mod family;
 pub mod gpus;
 pub mod health;
 mod inputs;
+mod keeper;
 mod log;
 pub mod machine;
 mod notes;
@@ -22,3 +25,4 @@ mod turn;
 pub mod vitals;
 mod wish;
 mod within;
+mod words;

@@ -68,11 +68,24 @@ const WORKER: &[Grant] = &[
     on("curve", "insert"),
     on("curve", "update"),
     on("curve", "delete"),
+    on("asked", "insert"),
+    on("asked", "update"),
+    update("asking", &["spent"]),
+    on("ask_pace", "insert"),
+    on("ask_pace", "update"),
+    on("caption", "insert"),
     // Firings of schedules are done by whichever worker comes first.
     on("firing", "insert"),
     on("firing", "update"),
     update("schedule", &["due_at"]),
     on("queue_gauge", "update"),
+    // So are reports and their mails.
+    on("report_run", "insert"),
+    on("mail", "insert"),
+    on("mail", "update"),
+    // What machine judges say.
+    on("rating", "insert"),
+    on("verdict", "insert"),
 ];
 
 /// What enqueueing, cancelling, retrying and pausing write.
@@ -98,6 +111,9 @@ const ENQUEUER: &[Grant] = &[
     update("package_part", &["name", "seen_at"]),
     on("artifact", "insert"),
     on("sweep_file", "insert"),
+    on("asking", "insert"),
+    on("asking", "update"),
+    on("asking_job", "insert"),
     on("gate", "insert"),
     on("gate", "update"),
     on("gate", "delete"),
@@ -110,6 +126,14 @@ const ENQUEUER: &[Grant] = &[
     on("schedule", "update"),
     on("firing", "insert"),
     on("firing", "update"),
+    on("report_run", "insert"),
+    update("report_run", &["good", "accepted_at"]),
+    on("mail", "insert"),
+    on("mail", "update"),
+    // What people say.
+    on("label_import", "insert"),
+    on("rating", "insert"),
+    on("verdict", "insert"),
 ];
 
 /// Functions and sequences beside the tables.
@@ -118,6 +142,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("jobctl_worker", "usage", "sequence firing_lease_seq"),
     ("jobctl_worker", "execute", "function ensure_months(int)"),
     ("jobctl_worker", "execute", "function make_again(bigint[])"),
+    ("jobctl_worker", "usage", "sequence mail_lease_seq"),
+    ("jobctl_enqueuer", "usage", "sequence mail_lease_seq"),
     ("jobctl_enqueuer", "usage, update", "sequence job_id_seq"),
     ("jobctl_enqueuer", "execute", "function ensure_months(int)"),
 ];

@@ -1,5 +1,6 @@
 //! What a job is asked to do: one plain struct per kind of task, and the picture that a task speaks of.
 
+pub mod asking;
 pub mod finetune;
 pub mod making;
 pub mod rehearse;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use self::asking::{Caption, Judge, Manner};
 use self::finetune::{Finetune, Prepare};
 use self::making::{Decode, Denoise, Encode, Precision, Reconstruct};
 use self::rehearse::Rehearse;
@@ -199,14 +201,29 @@ pub enum Task {
     Prepare(Prepare),
     /// See [`Finetune`].
     Finetune(Box<Finetune>),
+    /// See [`Judge`].
+    Judge(Box<Judge>),
+    /// See [`Caption`].
+    Caption(Caption),
     /// See [`Rehearse`].
     Rehearse(Rehearse),
 }
 
 impl Task {
     /// The names of all kinds.
-    pub const KINDS: [&'static str; 9] =
-        ["encode", "prepare", "finetune", "denoise", "decode", "reconstruct", "evaluate", "pool", "rehearse"];
+    pub const KINDS: [&'static str; 11] = [
+        "encode",
+        "prepare",
+        "finetune",
+        "denoise",
+        "decode",
+        "reconstruct",
+        "evaluate",
+        "pool",
+        "judge",
+        "caption",
+        "rehearse",
+    ];
 
     /// The kind's name in tables and on the command line.
     pub fn kind(&self) -> &'static str {
@@ -219,6 +236,8 @@ impl Task {
             Self::Pool(_) => "pool",
             Self::Prepare(_) => "prepare",
             Self::Finetune(_) => "finetune",
+            Self::Judge(_) => "judge",
+            Self::Caption(_) => "caption",
             Self::Rehearse(_) => "rehearse",
         }
     }
@@ -234,6 +253,8 @@ impl Task {
             | Self::Pool(_)
             | Self::Prepare(_)
             | Self::Finetune(_)
+            | Self::Judge(_)
+            | Self::Caption(_)
             | Self::Rehearse(_) => 1,
         }
     }
@@ -248,6 +269,8 @@ impl Task {
             Self::Finetune(_) => 30 * 24 * HOUR_S,
             Self::Evaluate(_) => HOUR_S / 2,
             Self::Pool(_) => HOUR_S / 6,
+            // Most of it is waiting for one's turn.
+            Self::Judge(_) | Self::Caption(_) => 4 * HOUR_S,
             Self::Rehearse(_) => 24 * HOUR_S,
         })
     }
@@ -268,7 +291,21 @@ impl Task {
             Self::Encode(_) | Self::Denoise(_) | Self::Decode(_) | Self::Reconstruct(_) => true,
             Self::Prepare(_) | Self::Finetune(_) => true,
             Self::Rehearse(it) => it.bytes > 0,
-            Self::Evaluate(_) | Self::Pool(_) => false,
+            Self::Evaluate(_) | Self::Pool(_) | Self::Judge(_) | Self::Caption(_) => false,
+        }
+    }
+
+    /// Whether the agent asks a machine for it: a slot only makes the pictures ready.
+    pub fn asks(&self) -> bool {
+        matches!(self, Self::Judge(_) | Self::Caption(_))
+    }
+
+    /// How a machine is asked for it; none for tasks that ask nobody.
+    pub fn manner(&self) -> Option<&Manner> {
+        match self {
+            Self::Judge(it) => Some(&it.manner),
+            Self::Caption(it) => Some(&it.manner),
+            _ => None,
         }
     }
 
@@ -281,7 +318,7 @@ impl Task {
             Self::Reconstruct(it) => Some(it.dtype),
             Self::Prepare(it) => it.model.map(|_| it.dtype),
             Self::Finetune(it) => Some(it.dtype),
-            Self::Evaluate(_) | Self::Pool(_) | Self::Rehearse(_) => None,
+            Self::Evaluate(_) | Self::Pool(_) | Self::Judge(_) | Self::Caption(_) | Self::Rehearse(_) => None,
         }
     }
 
@@ -300,7 +337,7 @@ impl Task {
             Self::Reconstruct(it) => Some(it.model),
             Self::Prepare(it) => it.model,
             Self::Finetune(it) => Some(it.model),
-            Self::Evaluate(_) | Self::Pool(_) | Self::Rehearse(_) => None,
+            Self::Evaluate(_) | Self::Pool(_) | Self::Judge(_) | Self::Caption(_) | Self::Rehearse(_) => None,
         }
     }
 

@@ -138,7 +138,7 @@ impl Work<'_> {
         let mut keys = Vec::with_capacity(pictures.len());
         for picture in pictures {
             let (prompt, t5_tokens, dtype) = (picture.caption.clone(), point.t5_tokens, point.task.dtype);
-            let task = Task::Encode(Encode { model, prompt, t5_tokens, dtype });
+            let task = Task::Encode(Encode { model, prompt, caption: None, t5_tokens, dtype });
             keys.push(task.key());
             parents.push(self.add(task));
         }

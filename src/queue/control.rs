@@ -6,10 +6,9 @@ use anyhow::{Context, ensure};
 
 use super::Tx;
 use super::lanes::open_for;
-use super::locks::{lock_dependants, lock_family};
+use super::locks::{alone, lock_dependants, lock_family, lock_sweep};
 use super::order::reorder;
 use super::settle::end;
-use super::submit;
 use super::wake::{Call, notify};
 use crate::job::State;
 
@@ -27,6 +26,7 @@ pub struct Cancelled {
 /// # Errors
 /// Postgres is out of reach.
 pub async fn cancel_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Cancelled> {
+    let all = lock_sweep(tx, sweep).await?;
     sqlx::query!("update sweep set cancelled_at = coalesce(cancelled_at, now()) where id = $1", sweep)
         .execute(&mut **tx)
         .await
@@ -46,8 +46,7 @@ pub async fn cancel_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Cancell
     .context("find the sweep's jobs")?;
     let cancelled = cancel_jobs(tx, &jobs).await?;
     // What is left is others': if those are paused, it waits for them.
-    let left = jobs_of(tx, sweep).await?;
-    hold(tx, &left).await?;
+    hold(tx, &all).await?;
     Ok(cancelled)
 }
 
@@ -63,6 +62,7 @@ pub(super) async fn jobs_of(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i
 /// # Errors
 /// Postgres is out of reach.
 pub async fn cancel_jobs(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<Cancelled> {
+    alone(tx).await?;
     lock_dependants(tx, jobs).await?;
     let rows = sqlx::query!(
         "select id, state = 'running' as \"running!\" from job where id = any($1) order by id for update",
@@ -240,8 +240,7 @@ pub async fn retryable(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i64>> 
 /// # Errors
 /// Postgres is out of reach.
 pub async fn revive_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<usize> {
-    // Before the sweep's row, as enqueueing does.
-    submit::lock(tx).await?;
+    let all = lock_sweep(tx, sweep).await?;
     let was_cancelled =
         sqlx::query!("update sweep set cancelled_at = null where id = $1 and cancelled_at is not null", sweep)
             .execute(&mut **tx)
@@ -252,15 +251,14 @@ pub async fn revive_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<usize> 
     // What was told to end and still runs may go on.
     sqlx::query!(
         "update job set cancel_requested_at = null
-        where cancel_requested_at is not null and id in (select job_id from sweep_job where sweep_id = $1)",
-        sweep
+        where cancel_requested_at is not null and id = any($1)",
+        &all
     )
     .execute(&mut **tx)
     .await
     .context("take the order to end back")?;
     if was_cancelled {
-        let jobs = jobs_of(tx, sweep).await?;
-        hold(tx, &jobs).await?;
+        hold(tx, &all).await?;
     }
     let jobs = sqlx::query_scalar!(
         "select job_history.id
@@ -280,11 +278,11 @@ pub async fn revive_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<usize> 
 /// # Errors
 /// Postgres is out of reach.
 pub async fn set_paused(tx: &mut Tx<'_>, sweep: i32, paused: bool) -> anyhow::Result<()> {
+    let jobs = lock_sweep(tx, sweep).await?;
     sqlx::query!("update sweep set paused = $2 where id = $1", sweep, paused)
         .execute(&mut **tx)
         .await
         .context("pause or resume the sweep")?;
-    let jobs = jobs_of(tx, sweep).await?;
     hold(tx, &jobs).await?;
     notify(tx, Call::Ready).await
 }

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use super::Tx;
 use super::control::jobs_of;
 use super::lanes::regate;
+use super::locks::alone;
 use super::wake::{Call, notify};
 
 /// What a limit is about.
@@ -30,6 +31,7 @@ pub async fn set(tx: &mut Tx<'_>, of: Of<'_>, max_running: Option<i32>) -> anyho
         Of::Sweep(sweep) => (Some(sweep), None),
         Of::Kind(kind) => (None, Some(kind)),
     };
+    alone(tx).await?;
     let known =
         sqlx::query!("select id, max_running from gate where sweep_id = $1 or kind = $2 for update", sweep, kind)
             .fetch_optional(&mut **tx)

@@ -1,5 +1,8 @@
-//! Locks, always in one order: sweeps by their ids, then jobs by theirs. Whoever ends jobs takes all that it will need
-//! before it changes anything, so that no two wait for each other.
+//! Locks, always in one order: the right to change the graph, sweeps by their ids, then jobs by theirs. Whoever changes
+//! jobs takes all that it will need before it changes anything, so that no two wait for each other.
+//!
+//! [`alone`] is for what makes jobs or revives them, and for people's orders to sweeps: what they have locked stays all that
+//! there is. The end of a job does without, unless a sweep may stop with it.
 
 use anyhow::Context;
 
@@ -17,23 +20,27 @@ pub(super) enum Reach {
     Sweeps,
 }
 
-/// Locks a job and what its end may reach.
-pub(super) async fn lock(tx: &mut Tx<'_>, job: JobId, reach: Reach) -> anyhow::Result<()> {
-    match reach {
-        Reach::Children | Reach::Dependants => lock_dependants(tx, &[job.0]).await,
-        Reach::Sweeps => {
-            let sweeps = lock_stopping_sweeps(tx, job).await?;
-            let mut jobs = vec![job.0];
-            if !sweeps.is_empty() {
-                let of_sweeps = sqlx::query_scalar!("select job_id from sweep_job where sweep_id = any($1)", &sweeps)
-                    .fetch_all(&mut **tx)
-                    .await
-                    .context("find the sweeps' jobs")?;
-                jobs.extend(of_sweeps);
-            }
-            lock_dependants(tx, &jobs).await
-        }
-    }
+/// Keeps others from enqueueing, reviving, cancelling, holding or ordering, until the transaction ends.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn alone(tx: &mut Tx<'_>) -> anyhow::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtext('jobctl enqueue'))")
+        .execute(&mut **tx)
+        .await
+        .context("wait for others who change the queue")?;
+    Ok(())
+}
+
+/// Locks a job and what its end may reach. Returns the sweeps that its failure stops.
+pub(super) async fn lock(tx: &mut Tx<'_>, job: JobId, reach: Reach) -> anyhow::Result<Vec<i32>> {
+    let (sweeps, mut jobs) = match reach {
+        Reach::Children | Reach::Dependants => (Vec::new(), Vec::new()),
+        Reach::Sweeps => lock_stopping_sweeps(tx, job).await?,
+    };
+    jobs.push(job.0);
+    lock_dependants(tx, &jobs).await?;
+    Ok(sweeps)
 }
 
 /// Locks jobs and all that depends on them, however far.
@@ -60,9 +67,9 @@ pub(super) async fn lock_dependants(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Re
 }
 
 /// Locks jobs that are to live again, all that depends on them, and the parents of all these: none of them ends while the
-/// graph is put together again. Only one transaction at a time does that, or enqueues.
+/// graph is put together again.
 pub(super) async fn lock_family(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<()> {
-    super::submit::lock(tx).await?;
+    alone(tx).await?;
     sqlx::query!(
         "select id
         from job
@@ -86,18 +93,46 @@ pub(super) async fn lock_family(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result
     Ok(())
 }
 
-/// Locks the sweeps that a job's failure stops.
-async fn lock_stopping_sweeps(tx: &mut Tx<'_>, job: JobId) -> anyhow::Result<Vec<i32>> {
+/// Locks a sweep, then its jobs, all that depends on them, and the parents of these. Returns the sweep's jobs.
+pub(super) async fn lock_sweep(tx: &mut Tx<'_>, sweep: i32) -> anyhow::Result<Vec<i64>> {
+    alone(tx).await?;
+    sqlx::query!("select from sweep where id = $1 for update", sweep)
+        .fetch_optional(&mut **tx)
+        .await
+        .context("lock the sweep")?;
+    let jobs = super::control::jobs_of(tx, sweep).await?;
+    lock_family(tx, &jobs).await?;
+    Ok(jobs)
+}
+
+/// Locks the sweeps that a job's failure stops. Returns them and their jobs.
+pub(super) async fn lock_stopping_sweeps(tx: &mut Tx<'_>, job: JobId) -> anyhow::Result<(Vec<i32>, Vec<i64>)> {
+    // Looked at before anything is locked: most jobs' failures stop nothing, and wait for nobody who enqueues.
+    if stopping_sweeps(tx, job).await?.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    alone(tx).await?;
+    let sweeps = stopping_sweeps(tx, job).await?;
+    sqlx::query!("select from sweep where id = any($1) order by id for update", &sweeps)
+        .fetch_all(&mut **tx)
+        .await
+        .context("lock the sweeps that stop")?;
+    let jobs = sqlx::query_scalar!("select job_id from sweep_job where sweep_id = any($1)", &sweeps)
+        .fetch_all(&mut **tx)
+        .await
+        .context("find the sweeps' jobs")?;
+    Ok((sweeps, jobs))
+}
+
+async fn stopping_sweeps(tx: &mut Tx<'_>, job: JobId) -> anyhow::Result<Vec<i32>> {
     sqlx::query_scalar!(
         "select id
         from sweep
-        where on_failure = 'stop' and cancelled_at is null
-            and id in (select sweep_id from sweep_job where job_id = $1)
-        order by id
-        for update",
+        where on_failure = 'stop' and cancelled_at is null and id in (select sweep_id from sweep_job where job_id = $1)
+        order by id",
         job.0
     )
     .fetch_all(&mut **tx)
     .await
-    .context("lock the sweeps that stop")
+    .context("find the sweeps that stop")
 }

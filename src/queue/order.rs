@@ -3,6 +3,7 @@
 use anyhow::Context;
 
 use super::Tx;
+use super::locks::lock_sweep;
 use super::wake::{Call, notify};
 
 /// Gives jobs the highest priority of the sweeps that want them. Those whose priority changes begin where their lane's virtual
@@ -49,11 +50,11 @@ pub(super) async fn reorder(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<()>
 /// # Errors
 /// Postgres is out of reach.
 pub async fn set_priority(tx: &mut Tx<'_>, sweep: i32, priority: i16) -> anyhow::Result<()> {
+    let jobs = lock_sweep(tx, sweep).await?;
     sqlx::query!("update sweep set priority = $2 where id = $1", sweep, priority)
         .execute(&mut **tx)
         .await
         .context("change the sweep's priority")?;
-    let jobs = super::control::jobs_of(tx, sweep).await?;
     reorder(tx, &jobs).await?;
     notify(tx, Call::Ready).await
 }

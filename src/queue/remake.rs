@@ -3,8 +3,10 @@
 use anyhow::Context;
 
 use super::Tx;
+use super::locks::{alone, lock_family, lock_stopping_sweeps};
 use super::settle::retry_later;
 use super::wake::{Call, notify};
+
 use crate::job::outcome::Cause;
 use crate::job::{JobId, Lease};
 
@@ -16,20 +18,12 @@ use crate::job::{JobId, Lease};
 /// [`LeaseLost`](super::LeaseLost), or Postgres is out of reach; nothing is written then.
 pub async fn remake(tx: &mut Tx<'_>, job: JobId, lease: Lease, makers: &[JobId], error: &str) -> anyhow::Result<bool> {
     let makers: Vec<i64> = makers.iter().map(|it| it.0).collect();
-    // Several jobs may miss the same at a time. All that this will touch is locked first, in the order of ids.
-    sqlx::query!("select pg_advisory_xact_lock(hashtext('jobctl remake'))").execute(&mut **tx).await?;
-    sqlx::query_scalar!(
-        "select id
-        from job
-        where id = $1 or id in (select child from job_edge where parent = any($2))
-        order by id
-        for update",
-        job.0,
-        &makers
-    )
-    .fetch_all(&mut **tx)
-    .await
-    .context("lock what waits for what is gone")?;
+    // All that this will touch, before anything changes. Several jobs may miss the same at a time.
+    alone(tx).await?;
+    let (_, mut all) = lock_stopping_sweeps(tx, job).await?;
+    all.extend(&makers);
+    all.push(job.0);
+    lock_family(tx, &all).await?;
     if !retry_later(tx, job, lease, Cause::Machine, error).await? {
         return Ok(false);
     }

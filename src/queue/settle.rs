@@ -3,6 +3,7 @@
 use anyhow::Context;
 use uuid::Uuid;
 
+use super::batch::finish_many;
 use super::locks::{Reach, lock};
 use super::wake::{Call, notify};
 use super::{LeaseLost, Tx, backoff_limit_s, lanes};
@@ -21,9 +22,8 @@ const MOST_OOM: i16 = 1;
 /// # Errors
 /// [`LeaseLost`], and then the caller must roll back; or Postgres is out of reach.
 pub async fn finish(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    own(tx, job, lease, Reach::Children).await?;
-    close_attempt(tx, lease, "done", None, None).await?;
-    end(tx, &[job.0], State::Done, None).await
+    let ended = finish_many(&mut **tx, &[(job, lease)]).await?;
+    if ended.is_empty() { Err(LeaseLost.into()) } else { Ok(()) }
 }
 
 /// Holds a job's lease until the transaction ends, so that what is written meanwhile is the lease holder's.
@@ -95,7 +95,7 @@ pub(super) async fn end_attempt(tx: &mut Tx<'_>, it: &Ended<'_>) -> anyhow::Resu
         if it.cause.is_death() {
             error.push_str(&last_lines(tx, it.lease).await?);
         }
-        end(tx, &[it.job.0], State::Failed, Some(&error)).await?;
+        end_and_stop(tx, &[it.job.0], State::Failed, Some(&error), &tries.stopping).await?;
         return Ok(false);
     }
     close_attempt(tx, it.lease, it.outcome, Some(it.cause), Some(error)).await?;
@@ -152,9 +152,9 @@ async fn last_lines(tx: &mut Tx<'_>, lease: Lease) -> anyhow::Result<String> {
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
 pub async fn fail(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> anyhow::Result<()> {
-    own(tx, job, lease, Reach::Sweeps).await?;
+    let stopping = own(tx, job, lease, Reach::Sweeps).await?.stopping;
     close_attempt(tx, lease, "failed", Some(Cause::Task), Some(error)).await?;
-    end(tx, &[job.0], State::Failed, Some(error)).await
+    end_and_stop(tx, &[job.0], State::Failed, Some(error), &stopping).await
 }
 
 /// Ends a running job that was told to end: it ends as cancelled if somebody cancelled it, and is given back uncharged
@@ -193,6 +193,8 @@ struct Tries {
     n_oom: i16,
     /// Whether somebody wants it to end.
     cancelled: bool,
+    /// The sweeps that its failure stops, locked.
+    stopping: Vec<i32>,
 }
 
 impl Tries {
@@ -205,8 +207,8 @@ impl Tries {
 /// Locks a running job and what its end may reach, if the lease is still its own.
 async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease, reach: Reach) -> anyhow::Result<Tries> {
     if reach != Reach::Children {
-        lock(tx, job, reach).await?;
-        return peek(tx, job, lease).await;
+        let stopping = lock(tx, job, reach).await?;
+        return Ok(Tries { stopping, ..peek(tx, job, lease).await? });
     }
     // The usual case, in one question. An array, not a sub-select beside an `or`, so that the planner uses the index.
     let locked = sqlx::query!(
@@ -224,13 +226,18 @@ async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease, reach: Reach) -> anyhow:
     .await
     .context("check the lease")?;
     let own = locked.iter().find(|it| it.id == job.0 && it.held).ok_or(LeaseLost)?;
-    Ok(Tries { n_attempts: own.n_attempts, max_attempts: own.max_attempts, n_oom: own.n_oom, cancelled: own.cancelled })
+    Ok(Tries {
+        n_attempts: own.n_attempts,
+        max_attempts: own.max_attempts,
+        n_oom: own.n_oom,
+        cancelled: own.cancelled,
+        stopping: Vec::new(),
+    })
 }
 
 /// Looks at a running job, if the lease is its own.
 async fn peek(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries> {
-    let tries = sqlx::query_as!(
-        Tries,
+    let row = sqlx::query!(
         "select n_attempts, max_attempts, n_oom, cancel_requested_at is not null as \"cancelled!\"
         from job
         where id = $1 and (lease = $2 or $3) and state = 'running'",
@@ -241,7 +248,14 @@ async fn peek(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries
     .fetch_optional(&mut **tx)
     .await
     .context("check the lease")?;
-    Ok(tries.ok_or(LeaseLost)?)
+    let row = row.ok_or(LeaseLost)?;
+    Ok(Tries {
+        n_attempts: row.n_attempts,
+        max_attempts: row.max_attempts,
+        n_oom: row.n_oom,
+        cancelled: row.cancelled,
+        stopping: Vec::new(),
+    })
 }
 
 async fn close_attempt(
@@ -290,13 +304,26 @@ pub(super) async fn put_back(tx: &mut Tx<'_>, job: JobId, within_s: f64) -> anyh
 
 /// Ends jobs, whatever state they are in, and releases, skips or cancels what depends on them.
 pub(super) async fn end(tx: &mut Tx<'_>, jobs: &[i64], state: State, error: Option<&str>) -> anyhow::Result<()> {
+    end_and_stop(tx, jobs, state, error, &[]).await
+}
+
+/// As [`end`], and cancels the rest of the sweeps that stop with it.
+async fn end_and_stop(
+    tx: &mut Tx<'_>,
+    jobs: &[i64],
+    state: State,
+    error: Option<&str>,
+    stopping: &[i32],
+) -> anyhow::Result<()> {
     let mut ending: Vec<i64> = jobs.to_vec();
     let (mut state, mut error) = (state, error.map(str::to_owned));
     while !ending.is_empty() {
         let ended = move_to_history(tx, &ending, state, error.as_deref()).await?;
         let orphans = release_children(tx, &ended, state).await?;
         if state == State::Failed {
-            stop_sweeps(tx, &ended).await?;
+            for sweep in stopping {
+                Box::pin(super::control::cancel_sweep(tx, *sweep)).await?;
+            }
         }
         if !orphans.is_empty() {
             error = Some(format!("a job that it needs ended as {state}"));
@@ -384,23 +411,4 @@ pub(super) async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: St
     .fetch_all(&mut **tx)
     .await
     .context("find the dependants that cannot run")
-}
-
-/// Cancels the rest of the sweeps that said `on_failure = "stop"` and lost one of these jobs.
-async fn stop_sweeps(tx: &mut Tx<'_>, failed: &[i64]) -> anyhow::Result<()> {
-    let sweeps = sqlx::query_scalar!(
-        "select id
-        from sweep
-        where on_failure = 'stop' and cancelled_at is null
-            and id in (select sweep_id from sweep_job where job_id = any($1))
-        order by id",
-        failed
-    )
-    .fetch_all(&mut **tx)
-    .await
-    .context("find the sweeps to stop")?;
-    for sweep in sweeps {
-        Box::pin(super::control::cancel_sweep(tx, sweep)).await?;
-    }
-    Ok(())
 }

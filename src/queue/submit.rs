@@ -8,6 +8,7 @@ use sqlx::types::Json;
 use super::bulk::{Row, copy};
 use super::control::{hold, revive_sweep};
 use super::lanes::{self, Gates, regate};
+use super::locks::{lock_family, lock_sweep};
 use super::settle::end;
 use super::wake::{Call, notify};
 use super::{Tx, deadlines, limit, order};
@@ -36,15 +37,6 @@ pub fn slug(plan_name: &str, plan_key: &Hash) -> String {
     format!("{name}-{}", plan_key.short())
 }
 
-/// Keeps two enqueues from racing for the same keys; held until the transaction ends.
-///
-/// # Errors
-/// Postgres is out of reach.
-pub async fn lock(tx: &mut Tx<'_>) -> anyhow::Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock(hashtext('jobctl enqueue'))").execute(&mut **tx).await?;
-    Ok(())
-}
-
 /// The row of a sweep whose plan has this key, if it was enqueued before.
 ///
 /// # Errors
@@ -58,12 +50,12 @@ pub async fn find(tx: &mut Tx<'_>, plan_key: &Hash) -> anyhow::Result<Option<i32
 
 /// Takes over what the file says now of a sweep that is known: its priority, its limit and what its unfinished jobs ask of a
 /// slot, none of which is part of a key; and revives what had been cancelled. `plan` is the whole plan. Returns how many jobs
-/// live again. The caller holds [`lock`].
+/// live again. The caller is [`alone`](super::locks::alone).
 ///
 /// # Errors
 /// Postgres is out of reach.
 pub async fn resubmit(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<usize> {
-    // First, for it locks the sweep and then its jobs, as everybody does.
+    lock_sweep(tx, sweep).await?;
     order::set_priority(tx, sweep, plan.priority).await?;
     let n_revived = revive_sweep(tx, sweep).await?;
     let was = sqlx::query!(
@@ -118,7 +110,7 @@ async fn ask_anew(tx: &mut Tx<'_>, plan: &Plan) -> anyhow::Result<()> {
 }
 
 /// Makes the sweep and those of its jobs that are not known. `plan` holds what is left to compute
-/// (see [`Plan::trim`]), `plan_key` is the key of the whole. The caller holds [`lock`].
+/// (see [`Plan::trim`]), `plan_key` is the key of the whole. The caller is [`alone`](super::locks::alone).
 ///
 /// # Errors
 /// Postgres is out of reach; nothing is written then.
@@ -223,13 +215,12 @@ async fn lock_live(tx: &mut Tx<'_>, known: &[i64]) -> anyhow::Result<HashMap<i64
     if known.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = sqlx::query!(
-        "select id, state <> 'running' as \"idle!\" from job where id = any($1) order by id for update",
-        known
-    )
-    .fetch_all(&mut **tx)
-    .await
-    .context("lock the jobs that are shared")?;
+    // With what may live again for this sweep.
+    lock_family(tx, known).await?;
+    let rows = sqlx::query!("select id, state <> 'running' as \"idle!\" from job where id = any($1)", known)
+        .fetch_all(&mut **tx)
+        .await
+        .context("lock the jobs that are shared")?;
     Ok(rows.into_iter().map(|it| (it.id, it.idle)).collect())
 }
 

@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 
-use crate::queue::{Tx, submit};
+use crate::queue::{Tx, locks};
 
 /// Rows that one statement deletes.
 const PIECE: i64 = 10_000;
@@ -127,7 +127,7 @@ pub async fn prune(pool: &PgPool, month: &Month) -> anyhow::Result<Gone> {
     let mut gone = Gone { freed_bytes: month.bytes, ..Gone::default() };
     let mut tx = pool.begin().await?;
     // No sweep may come meanwhile that wants what goes.
-    submit::lock(&mut tx).await?;
+    locks::alone(&mut tx).await?;
     sqlx::query!("set local lock_timeout = '10s'").execute(&mut *tx).await?;
     let part = &month.partition;
     run(&mut tx, format!("lock table {part} in share row exclusive mode")).await?;

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use rayon::prelude::*;
 
-use super::Sweep;
+use super::block::meant;
 use super::datasets::Datasets;
 use super::fault::{Collector, Faults};
 use super::inventory::{HashCache, Inventory, Progress, hash_file, hash_files};
 use super::making::Places;
 use super::prompts::{self, Prompt};
+use super::{Sweep, making};
 use crate::job::Hash;
 use crate::job::task::making::{Part, Partition};
 use crate::models::package::Package;
@@ -67,7 +68,12 @@ impl Sweep {
             let models: Vec<String> = block.model.values.iter().map(|it| self.root(it).to_owned()).collect();
             let read = prompts::read(&block.prompts, block.limit, base);
             resources.prompts.push(read.unwrap_or_else(|error| {
-                faults.at(&block.places.subject, format!("{error:#}"), None);
+                let captions = self.caption.iter().map(|it| it.name.as_str());
+                let help = match &block.prompts {
+                    making::Prompts::File(path) => meant(path, captions),
+                    _ => None,
+                };
+                faults.at(&block.places.subject, format!("{error:#}"), help);
                 Vec::new()
             }));
             resources.find(&models, &block.places, &Part::ALL, base, &faults);

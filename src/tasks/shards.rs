@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::TaskError;
 use super::inputs::Inputs;
-use super::prepare::{About, KEY, name};
+use super::latents::{About, KEY, name};
 use crate::job::Hash;
 use crate::job::task::finetune::Shown;
 use crate::models::text::Encoded;

@@ -1,4 +1,6 @@
-//! The agent: registers, beats, rescues, claims for its slots, and drains when it is told to stop.
+//! The agent: registers, beats, rescues, keeps its slots at work, and drains when it is told to stop.
+
+pub mod asking;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,23 +12,23 @@ use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::Instrument;
 use uuid::Uuid;
 
-use super::child::Child;
 use super::devices::SlotDevice;
 use super::gpus::Gpus;
+use super::keeper::{Queue, keep};
 use super::machine;
 use super::scratch::Scratch;
 use super::steady::Steady;
 use super::strays::Strays;
-use super::turn::{self, Bench};
+use super::turn::Bench;
 use super::vitals::{Slot, Vitals};
 use super::wish::{Stop, Wish};
 use super::within::within;
-use crate::config::Times;
+use crate::config::{JudgeSettings, Times};
 use crate::job::Lease;
-use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, claim, note_memory, register};
+use crate::job::needs::Offer;
+use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, note_memory, register};
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -44,6 +46,8 @@ pub struct Options {
     pub vitals: Arc<Vitals>,
     /// What it is called by: jobs may ask for labels.
     pub labels: Vec<String>,
+    /// Which machine its agent asks; none asks nobody.
+    pub judge: Option<JudgeSettings>,
 }
 
 /// When a worker stops by itself.
@@ -57,17 +61,17 @@ pub enum Until {
     SweepEnds(i32),
 }
 
-struct Agent {
-    bench: Arc<Bench>,
-    options: Options,
-    gpus: Vec<Gpu>,
+pub(super) struct Agent {
+    pub(super) bench: Arc<Bench>,
+    pub(super) options: Options,
+    pub(super) gpus: Vec<Gpu>,
     watch: Arc<Gpus>,
     /// Changes when the worker was given up and registers again.
-    id: Mutex<Uuid>,
-    running: Mutex<HashMap<Lease, watch::Sender<Wish>>>,
+    pub(super) id: Mutex<Uuid>,
+    pub(super) running: Mutex<HashMap<Lease, watch::Sender<Wish>>>,
     steady: Mutex<Steady>,
-    bells: Bells,
-    stop: watch::Sender<Stop>,
+    pub(super) bells: Bells,
+    pub(super) stop: watch::Sender<Stop>,
 }
 
 /// Works until it is told to stop: SIGTERM or SIGINT drains, a second one gives back what runs at once.
@@ -102,13 +106,25 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         stop: watch::Sender::new(Stop::No),
     });
     let mut slots = tokio::task::JoinSet::new();
+    let mut queues: Vec<(Offer, Arc<Queue>)> = Vec::new();
     for (slot_idx, device) in agent.options.slots.iter().enumerate() {
         let name = match device {
             SlotDevice::Cpu => format!("cpu:{slot_idx}"),
             SlotDevice::Cuda(_) => device.name(),
         };
         agent.options.vitals.slot(slot_idx, &name, Slot::Gone);
-        slots.spawn(serve(agent.clone(), slot_idx, name, device.clone()));
+        let offer = device.offer(&agent.gpus, &agent.options.labels);
+        let queue = match queues.iter().find(|it| it.0 == offer) {
+            Some((_, queue)) => queue.clone(),
+            None => {
+                queues.push((offer.clone(), Arc::default()));
+                queues[queues.len() - 1].1.clone()
+            }
+        };
+        slots.spawn(keep(agent.clone(), slot_idx, name, offer, queue));
+    }
+    if let Some(settings) = agent.options.judge.clone() {
+        slots.spawn(asking::serve(agent.clone(), settings));
     }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
@@ -134,7 +150,10 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
 
 async fn introduce(pool: &PgPool, options: &Options, gpus: &[Gpu]) -> anyhow::Result<Uuid> {
     let id = Uuid::now_v7();
-    let (n_slots, labels) = (options.slots.len(), options.labels.as_slice());
+    let n_slots = options.slots.len();
+    let asks = options.judge.iter().flat_map(asking::labels);
+    let labels: Vec<String> = options.labels.iter().cloned().chain(asks).collect();
+    let labels = labels.as_slice();
     let (host, program, machine) = (machine::host(), machine::program(), machine::describe());
     register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots, labels, gpus })
         .await?;
@@ -142,81 +161,9 @@ async fn introduce(pool: &PgPool, options: &Options, gpus: &[Gpu]) -> anyhow::Re
     Ok(id)
 }
 
-/// One slot's life: claim, run, settle, again.
-async fn serve(agent: Arc<Agent>, slot_idx: usize, slot: String, device: SlotDevice) {
-    let vitals = agent.options.vitals.clone();
-    let n_threads = (machine::n_cores() / agent.options.slots.len()).max(1);
-    let device_name = device.name();
-    let offer = device.offer(&agent.gpus, &agent.options.labels);
-    let mut stop = agent.stop.subscribe();
-    let mut bell = agent.bells.ready.subscribe();
-    let mut child = None;
-    let mut loaded = None;
-    while *stop.borrow() == Stop::No {
-        let ready = match child.take() {
-            Some(child) => child,
-            None => match Child::start(&device_name, n_threads) {
-                Ok(started) => {
-                    loaded = None;
-                    started
-                }
-                Err(error) => {
-                    tracing::error!(slot, error = format!("{error:#}"), "cannot start a slot; trying again");
-                    idle(&mut bell, &mut stop, Duration::from_secs(2)).await;
-                    continue;
-                }
-            },
-        };
-        vitals.slot(slot_idx, &slot, Slot::Idle);
-        bell.mark_unchanged();
-        let worker = *lock(&agent.id);
-        let asked = Instant::now();
-        let claimed = within(agent.options.times.stale, claim(&agent.bench.pool, worker, &slot, &offer, loaded)).await;
-        vitals.asked(asked.elapsed());
-        child = match claimed {
-            Ok(Some(job)) => {
-                loaded = job.affinity.or(loaded);
-                let orders = agent.begin(&job);
-                tracing::debug!(slot, job = job.id.0, lease = job.lease.0, kind = job.task.kind(), "begins");
-                vitals.claimed(job.waited);
-                vitals.slot(slot_idx, &slot, Slot::Busy);
-                let span = tracing::info_span!("attempt", %worker, slot, job = job.id.0, lease = job.lease.0, attempt = job.number);
-                let survivor = turn::take(&agent.bench, ready, &job, orders).instrument(span).await;
-                lock(&agent.running).remove(&job.lease);
-                vitals.slot(slot_idx, &slot, if survivor.is_some() { Slot::Idle } else { Slot::Gone });
-                survivor
-            }
-            Ok(None) => {
-                idle(&mut bell, &mut stop, agent.options.times.poll).await;
-                Some(ready)
-            }
-            Err(error) => {
-                tracing::warn!(slot, error = format!("{error:#}"), "cannot claim; trying again");
-                idle(&mut bell, &mut stop, Duration::from_secs(1)).await;
-                Some(ready)
-            }
-        };
-    }
-    if let Some(child) = child {
-        child.end().await;
-    }
-    vitals.slot(slot_idx, &slot, Slot::Gone);
-}
-
-/// Waits for a wake-up, the end of about `limit`, or the order to stop.
-async fn idle(bell: &mut watch::Receiver<()>, stop: &mut watch::Receiver<Stop>, limit: Duration) {
-    // Jitter, so that many workers don't all ask at the same moment.
-    let limit = limit.mul_f64(rand::rng().random_range(0.75..1.25));
-    tokio::select! {
-        _ = bell.changed() => {}
-        () = sleep(limit) => {}
-        _ = stop.changed() => {}
-    }
-}
-
 impl Agent {
     /// Notes that an attempt runs, and returns where it hears what is wanted of it.
-    fn begin(&self, job: &claim::Claimed) -> watch::Receiver<Wish> {
+    pub(super) fn begin(&self, job: &claim::Claimed) -> watch::Receiver<Wish> {
         let mut running = lock(&self.running);
         // Under the lock: whoever stops the worker meanwhile finds the attempt.
         let (sender, wishes) = watch::channel(Wish { stop: *self.stop.borrow(), ..Wish::default() });
@@ -418,6 +365,6 @@ async fn give_back_strays(agent: &Agent, strays: &mut Strays, pulse: &Pulse) {
 }
 
 /// A keeper that panicked must not take the others' view of what runs with it.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

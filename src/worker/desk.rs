@@ -76,6 +76,7 @@ fn closed() -> anyhow::Error {
 async fn claim_all(pool: PgPool, offer: Offer, mut asked: mpsc::UnboundedReceiver<Claim>) {
     let mut waiting = Vec::new();
     while asked.recv_many(&mut waiting, MOST).await > 0 {
+        gather(&mut asked, &mut waiting).await;
         let mut groups: HashMap<Uuid, Vec<Claim>> = HashMap::new();
         for claim in waiting.drain(..) {
             groups.entry(claim.worker).or_default().push(claim);
@@ -94,6 +95,22 @@ async fn claim_all(pool: PgPool, offer: Offer, mut asked: mpsc::UnboundedReceive
                     }
                 }
             }
+        }
+    }
+}
+
+/// Lets those who are about to ask do so, and takes them too: who was answered in one batch asks again at the same time.
+async fn gather<T>(asked: &mut mpsc::UnboundedReceiver<T>, waiting: &mut Vec<T>) {
+    loop {
+        let n_before = waiting.len();
+        tokio::task::yield_now().await;
+        while waiting.len() < MOST
+            && let Ok(one) = asked.try_recv()
+        {
+            waiting.push(one);
+        }
+        if waiting.len() == n_before {
+            return;
         }
     }
 }
@@ -135,14 +152,9 @@ async fn hand_out(pool: &PgPool, claims: Vec<Claim>, jobs: Vec<(String, Claimed)
 async fn finish_all(pool: PgPool, mut ended: mpsc::UnboundedReceiver<End>) {
     let mut waiting = Vec::new();
     while ended.recv_many(&mut waiting, MOST).await > 0 {
+        gather(&mut ended, &mut waiting).await;
         let jobs: Vec<(JobId, Lease)> = waiting.iter().map(|it| (it.job, it.lease)).collect();
-        let finish = async {
-            let mut tx = pool.begin().await?;
-            let finished = finish_many(&mut tx, &jobs).await?;
-            tx.commit().await?;
-            anyhow::Ok(finished)
-        };
-        let finished = finish.await;
+        let finished = finish_many(&pool, &jobs).await;
         for end in waiting.drain(..) {
             let answer = match &finished {
                 Ok(finished) if finished.contains(&end.lease) => Ok(()),

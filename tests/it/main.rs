@@ -3,12 +3,15 @@
 
 mod chaos;
 mod cli;
+mod correlate;
 mod dataset;
 mod gpu;
 mod image;
+mod mail;
 mod making;
 mod metrics;
 mod models;
+mod nights;
 mod operations;
 mod plan;
 mod queue;

@@ -8,7 +8,7 @@ use jobctl::job::task::Task;
 use jobctl::job::task::rehearse::{self, Rehearse};
 use jobctl::job::{Hash, JobId};
 use jobctl::plan::{Edge, EdgeKind, Job, Plan};
-use jobctl::queue::{control, submit};
+use jobctl::queue::{control, locks, submit};
 use jobctl::sweep::OnFailure;
 use rand::RngExt;
 use rand::seq::IteratorRandom;
@@ -146,7 +146,7 @@ pub enum Retry {
 
 async fn submit_once(pool: &PgPool, plan: &Plan) -> anyhow::Result<()> {
     let mut tx = pool.begin().await?;
-    submit::lock(&mut tx).await?;
+    locks::alone(&mut tx).await?;
     // An earlier try may have been committed, though its answer was lost.
     if submit::find(&mut tx, &plan.key()).await?.is_none() {
         submit::submit(&mut tx, plan, &plan.key(), "", &Default::default(), "chaos").await?;

@@ -11,7 +11,7 @@ use jobctl::plan::{EdgeKind, Plan};
 use jobctl::queue::claim::{Claimed, beat};
 use jobctl::queue::rescue::rescue;
 use jobctl::queue::submit::{self, Submitted};
-use jobctl::queue::{LeaseLost, control};
+use jobctl::queue::{LeaseLost, control, locks};
 use jobctl::sweep::OnFailure;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -273,7 +273,7 @@ impl Play {
 /// Enqueues a plan; none if it was known.
 async fn enqueue(db: &Database, plan: &Plan) -> anyhow::Result<Option<Submitted>> {
     let mut tx = db.pool.begin().await?;
-    submit::lock(&mut tx).await?;
+    locks::alone(&mut tx).await?;
     let key = plan.key();
     let submitted = match submit::find(&mut tx, &key).await? {
         Some(row) => submit::resubmit(&mut tx, row, plan).await.map(|_| None)?,

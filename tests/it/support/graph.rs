@@ -10,7 +10,7 @@ use jobctl::job::{Hash, JobId};
 use jobctl::plan::{Cell, Edge, EdgeKind, Job, Plan, Source};
 use jobctl::queue::claim::{Claimed, Gpu, Introduction, claim, register};
 use jobctl::queue::submit::{self, Submitted};
-use jobctl::queue::{Tx, settle};
+use jobctl::queue::{Tx, locks, settle};
 use jobctl::store::record::record_plan;
 use jobctl::sweep::OnFailure;
 use uuid::Uuid;
@@ -56,6 +56,7 @@ pub fn graph(name: &str, labels: &[&str], edges: &[(usize, usize, EdgeKind)]) ->
         jobs: labels.iter().map(job).collect(),
         edges: edges.iter().map(|&(parent, child, kind)| Edge { parent, child, kind }).collect(),
         trainings: Vec::new(),
+        asking: Vec::new(),
     }
 }
 
@@ -82,7 +83,7 @@ impl Database {
     /// Enqueues a plan that is not known yet, or revives the one that is.
     pub async fn submit(&self, plan: &Plan) -> Option<Submitted> {
         let mut tx = self.begin().await;
-        submit::lock(&mut tx).await.unwrap();
+        locks::alone(&mut tx).await.unwrap();
         let key = plan.key();
         let submitted = match submit::find(&mut tx, &key).await.unwrap() {
             Some(row) => {

@@ -13,7 +13,7 @@ use crate::job::needs::Needs;
 use crate::job::task::Task;
 use crate::job::task::rehearse::Rehearse;
 use crate::plan::{Job, Plan};
-use crate::queue::{load, submit};
+use crate::queue::{load, locks, submit};
 use crate::sweep::OnFailure;
 
 /// So many jobs are one sweep.
@@ -44,6 +44,7 @@ pub(super) fn plan(name: &str, seeds: impl IntoIterator<Item = u64>) -> Plan {
         jobs: seeds.into_iter().map(job).collect(),
         edges: Vec::new(),
         trainings: Vec::new(),
+        asking: Vec::new(),
     }
 }
 
@@ -73,7 +74,7 @@ pub(super) async fn submit_all(pool: &PgPool, plans: &[Plan]) -> anyhow::Result<
 /// Enqueues one plan, as `jobctl enqueue` does once it knows what is new.
 pub(super) async fn submit_one(pool: &PgPool, plan: &Plan) -> anyhow::Result<()> {
     let mut tx = pool.begin().await?;
-    submit::lock(&mut tx).await?;
+    locks::alone(&mut tx).await?;
     submit::submit(&mut tx, plan, &plan.key(), "", &BTreeSet::new(), "bench").await?;
     tx.commit().await.context("enqueue")
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jobctl::queue::claim::{Claimed, beat};
 use jobctl::queue::rescue::rescue;
-use jobctl::queue::{LeaseLost, control, submit};
+use jobctl::queue::{LeaseLost, control, locks};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -53,7 +53,7 @@ async fn give_up(db: &Database, worker: Uuid) {
     rescue(&db.pool, STALE, STALE).await.unwrap();
 }
 
-/// Enqueues, cancels and retries.
+/// Enqueues, cancels, retries, pauses and resumes.
 async fn person(db: &Database, seed: u64) {
     let mut dice = Pcg64Mcg::seed_from_u64(seed);
     let start = Instant::now();
@@ -81,6 +81,11 @@ async fn person(db: &Database, seed: u64) {
                     Ok(_) => tx.commit().await.unwrap(),
                     Err(error) => unless_stuck(Err(error)),
                 }
+            }
+            (3, Some(sweep)) => {
+                let mut tx = db.begin().await;
+                control::set_paused(&mut tx, sweep, dice.random_range(0..2) == 0).await.unwrap();
+                tx.commit().await.unwrap();
             }
             (_, Some(_)) => {}
         }
@@ -197,7 +202,7 @@ async fn two_jobs_that_fail_at_once_stop_their_sweep_without_a_deadlock() {
             sqlx::query_scalar("select id from sweep order by id").fetch_all(&db.pool).await.unwrap();
         for sweep in sweeps {
             let mut tx = db.begin().await;
-            submit::lock(&mut tx).await.unwrap();
+            locks::alone(&mut tx).await.unwrap();
             control::revive_sweep(&mut tx, sweep).await.unwrap();
             let ended = control::retryable(&mut tx, sweep).await.unwrap();
             control::retry(&mut tx, &ended).await.unwrap();
