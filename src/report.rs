@@ -15,6 +15,7 @@ mod plot;
 mod relation;
 mod sizes;
 mod table;
+mod training;
 pub mod view;
 
 use std::io::Write as _;

@@ -11,6 +11,7 @@ mod paper;
 mod relation;
 mod sizes;
 mod sources;
+mod training;
 
 use askama::Template;
 use base64::Engine as _;
@@ -46,6 +47,7 @@ pub(super) struct Page<'a> {
     source_notes: Vec<String>,
     generated: Option<Table>,
     reconstructed: Option<Table>,
+    training: Option<training::Training>,
     verdicts: Option<Table>,
     other_verdicts: Option<Table>,
     ladders: Vec<ladders::Block>,
@@ -98,6 +100,7 @@ impl<'a> Page<'a> {
             source_notes: sources::notes(report),
             generated: making::generated(report),
             reconstructed: making::reconstructed(report),
+            training: training::section(report),
             verdicts: ladders::verdicts(report, true),
             other_verdicts: ladders::verdicts(report, false),
             ladders,
@@ -158,6 +161,7 @@ fn sections(report: &Report, gallery: &Gallery) -> Vec<(&'static str, &'static s
         ("ladders", "Damage ladders", !report.ladders.is_empty() && report.metrics.iter().any(|it| it.main)),
         ("distributions", "Distributions", true),
         ("relation", "Texture and compression", report.relation.is_some()),
+        ("training", "Fine-tuning", !report.trainings.is_empty()),
         ("generated", "Generated images", makes(|it| matches!(it, Making::Generated { .. }))),
         ("reconstructions", "Reconstructions", makes(|it| matches!(it, Making::Reconstructed { .. }))),
         ("gallery", "Gallery", has_gallery(gallery)),

@@ -14,6 +14,7 @@ use super::artifact::Artifacts;
 use super::files::places_of;
 use super::findings::{Failure, Findings, Image, Original, Score, SetScore, Source};
 use super::made::{origins, outputs};
+use super::training::trainings;
 use super::upload::uploaded;
 use crate::job::outcome::PoolInput;
 use crate::job::task::{MetricId, Origin, Picture};
@@ -106,6 +107,7 @@ pub async fn findings_at(
         jobs: counts(pool, sweep).await?,
         set_scores: set_scores(pool, sweep, at, &head.metrics.0).await?,
         failures: failures(pool, sweep, at).await?,
+        trainings: trainings(pool, sweep).await?,
         sources,
         images,
         scores,

@@ -26,4 +26,5 @@ mod support;
 mod sweep;
 mod tidy;
 mod train;
+mod tuning;
 mod worker;
