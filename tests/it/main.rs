@@ -7,6 +7,7 @@ mod correlate;
 mod dataset;
 mod gpu;
 mod image;
+mod judge;
 mod mail;
 mod making;
 mod metrics;
