@@ -1,5 +1,6 @@
 //! Settings from the environment, read once and passed down.
 
+pub mod judge;
 mod mail;
 mod store;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use judge::JudgeSettings;
 pub use mail::{MailSettings, Security, Server, Way};
 pub use store::{StorePlace, StoreSettings};
 
@@ -21,6 +23,8 @@ pub struct Config {
     pub database_url: Option<Secret>,
     /// Where artifacts are kept.
     pub store: StoreSettings,
+    /// Which machine judges are asked; none asks nobody.
+    pub judge: Option<JudgeSettings>,
     /// How mails leave.
     pub mail: MailSettings,
     /// How workers keep time.
@@ -108,6 +112,7 @@ impl Config {
         Ok(Self {
             no_fences,
             store: StoreSettings::from_env(&home, variable, aws_variables())?,
+            judge: JudgeSettings::from_env(variable)?,
             mail: MailSettings::from_env(variable)?,
             home,
             database_url: variable("DATABASE_URL").map(Secret::new),

@@ -1,5 +1,7 @@
 //! What people and machine judges say of pictures: ratings, and choices between two.
 
+pub mod table;
+
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};

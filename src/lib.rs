@@ -13,6 +13,7 @@ pub mod train;
 pub mod metrics;
 pub mod stats;
 pub mod labels;
+pub mod judge;
 
 pub mod database;
 pub mod sweep;

@@ -3,14 +3,17 @@
 mod analysis;
 mod conclusions;
 pub mod definition;
+mod entrants;
 mod format;
 mod gallery;
 pub mod history;
 mod ladders;
 pub mod merge;
 mod page;
+mod paper;
 mod plot;
 mod relation;
+mod sizes;
 mod table;
 pub mod view;
 

@@ -162,9 +162,9 @@ async fn render_at(
 }
 
 /// Pictures on this machine's disks, and artifacts wherever they are.
-struct Library {
-    artifacts: Artifacts,
-    runtime: tokio::runtime::Handle,
+pub(super) struct Library {
+    pub(super) artifacts: Artifacts,
+    pub(super) runtime: tokio::runtime::Handle,
 }
 
 impl report::Files for Library {

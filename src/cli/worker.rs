@@ -71,7 +71,8 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         None => None,
     };
     let until = if args.until_idle { Until::Idle } else { Until::Told };
-    let options = Options { slots, times: config.times, until, labels: args.labels.clone(), vitals: vitals.clone() };
+    let (labels, judge) = (args.labels.clone(), config.judge.clone());
+    let options = Options { slots, times: config.times, until, labels, vitals: vitals.clone(), judge };
     let health = Health::new(vitals, pool.clone(), config.times.stale);
     let keeping = async {
         if args.no_schedules {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use futures_util::TryStreamExt as _;
 use sqlx::PgPool;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -229,24 +230,29 @@ async fn scores(
     metrics: &BTreeSet<MetricId>,
     places: &Places,
 ) -> anyhow::Result<Vec<Score>> {
-    let rows = sqlx::query!(
-        "select distinct cell.picture, cell.reference, score.metric, score.variant, score.version, score.value, score.why, score.note
-        from cell
-        join image on image.picture = cell.picture
-        join score on score.image_id = image.id and score.reference in ('', cell.reference)
-        where cell.sweep_id = $1 and ($2::timestamptz is null or score.scored_at <= $2)",
+    let names: Vec<String> = metrics.iter().map(|it| it.metric.clone()).collect();
+    let variants: Vec<String> = metrics.iter().map(|it| it.variant.clone()).collect();
+    let versions: Vec<i32> = metrics.iter().map(|it| i32::try_from(it.version)).collect::<Result<_, _>>()?;
+    // Row by row: there may be a million of them, and older versions of metrics are left to the server.
+    let mut rows = sqlx::query!(
+        "select pair.picture as \"picture!\", pair.reference as \"reference!\",
+            score.metric, score.variant, score.version, score.value, score.why, score.note
+        from (select distinct picture, reference from cell where sweep_id = $1) as pair
+        join image on image.picture = pair.picture
+        join score on score.image_id = image.id and score.reference in ('', pair.reference)
+        join unnest($2::text[], $3::text[], $4::int[]) as wanted (metric, variant, version)
+            on wanted.metric = score.metric and wanted.variant = score.variant and wanted.version = score.version
+        where $5::timestamptz is null or score.scored_at <= $5",
         sweep,
+        &names,
+        &variants,
+        &versions,
         at
     )
-    .fetch_all(pool)
-    .await
-    .context("read the scores")?;
-    let mut scores = Vec::with_capacity(rows.len());
-    for row in rows {
+    .fetch(pool);
+    let mut scores = Vec::new();
+    while let Some(row) = rows.try_next().await.context("read the scores")? {
         let metric = MetricId { metric: row.metric, variant: row.variant, version: u32::try_from(row.version)? };
-        if !metrics.contains(&metric) {
-            continue;
-        }
         let place = (Hash::try_from(row.picture)?, row.reference);
         for image in places.get(&place).into_iter().flatten() {
             scores.push(Score {
@@ -258,7 +264,9 @@ async fn scores(
             });
         }
     }
-    scores.sort_by(|a, b| (a.image, &a.metric).cmp(&(b.image, &b.metric)));
+    let value = |it: &Score| it.value.unwrap_or(f64::INFINITY);
+    scores.sort_by(|a, b| (a.image, &a.metric).cmp(&(b.image, &b.metric)).then(value(a).total_cmp(&value(b))));
+    scores.dedup_by(|a, b| (a.image, &a.metric) == (b.image, &b.metric));
     Ok(scores)
 }
 

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod cli;
+mod correlate;
 mod dataset;
 mod gpu;
 mod image;
