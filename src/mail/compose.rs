@@ -99,8 +99,8 @@ pub(super) struct Grid {
 
 impl Grid {
     /// Whether a column may be left out where there is little room: how sure something is, not what it is.
-    fn is_minor(&self, column: usize) -> bool {
-        ["interval", "p"].contains(&self.head[column].as_str())
+    fn is_minor(&self, column: &usize) -> bool {
+        ["interval", "p"].contains(&self.head[*column].as_str())
     }
 }
 

@@ -42,6 +42,7 @@ pub fn analyse(findings: &Findings) -> Report {
         sources,
         images,
         bootstrap,
+        nights: None,
     };
     report.paper = paper::tables(&report);
     report.conclusions = conclusions::conclusions(&report);
