@@ -43,6 +43,7 @@ pub fn analyse(findings: &Findings) -> Report {
         images,
         bootstrap,
         trainings: training::trainings(findings),
+        nights: None,
     };
     report.paper = paper::tables(&report);
     report.conclusions = conclusions::conclusions(&report);

@@ -6,6 +6,7 @@ mod figures;
 mod images;
 mod ladders;
 mod making;
+mod nights;
 mod notes;
 mod paper;
 mod relation;
@@ -64,6 +65,7 @@ pub(super) struct Page<'a> {
     remark_note: String,
     metrics: Table,
     board: Option<board::Board>,
+    nights: Option<nights::Part>,
     paper: Vec<paper::Part>,
     sizes: Vec<Figure>,
     /// Class and name of each colour of the histograms.
@@ -117,6 +119,7 @@ impl<'a> Page<'a> {
             remark_note,
             metrics: notes::metrics(report),
             board: board::board(report),
+            nights: nights::part(report),
             paper: paper::parts(report),
             sizes: sizes::histograms(report),
             size_legend: sizes::legend(report),
@@ -152,6 +155,7 @@ fn sections(report: &Report, gallery: &Gallery) -> Vec<(&'static str, &'static s
     let makes = |it: fn(&Making) -> bool| report.sources.iter().any(|source| source.making.as_ref().is_some_and(it));
     let has_sheets = gallery.sheet.is_some() || gallery.worded.is_some() || !gallery.shapes.is_empty();
     [
+        ("nights", "Night by night", report.nights.is_some()),
         ("board", "Leaderboard", !report.entrants.is_empty()),
         ("compare", "Side by side", !gallery.comparisons.is_empty()),
         ("sheets", "Contact sheets", has_sheets),

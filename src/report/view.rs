@@ -9,6 +9,7 @@ use serde::Serialize;
 pub use self::board::{Entrant, Lead, Standing};
 pub use self::paper::{PaperColumn, PaperRow, PaperTable, PaperValue, SizeRow, Sizes};
 pub use self::relation::{Correlation, Fit, How, Point, Relation, RelationRow};
+use super::history::Nights;
 use crate::job::task::MetricId;
 use crate::job::task::making::Part;
 use crate::job::{Hash, State};
@@ -54,6 +55,9 @@ pub struct Report {
     pub images: Vec<ImageRow>,
     /// How intervals were made.
     pub bootstrap: Bootstrap,
+    /// The night against those before it, where a definition asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nights: Option<Nights>,
     /// The models that the sweep trains.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trainings: Vec<TrainedModel>,
