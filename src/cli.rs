@@ -8,6 +8,7 @@ mod db;
 mod enqueue;
 mod generate;
 mod jobs;
+mod labels;
 mod limit;
 mod lines;
 pub mod log;
@@ -94,6 +95,7 @@ enum Command {
     Report(report::Args),
     Score(score::Args),
     Correlate(correlate::Args),
+    Labels(labels::Args),
     Generate(generate::Args),
     Dataset(dataset::Args),
     Model(model::Args),
@@ -127,6 +129,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Report(args) => block_on(report::run(args, config)),
         Command::Score(args) => score::run(args),
         Command::Correlate(args) => correlate::run(args),
+        Command::Labels(args) => block_on(labels::run(args, config)),
         Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
         Command::Model(args) => model::run(args),

@@ -53,9 +53,9 @@ pub(super) async fn render(pool: &PgPool, config: &Config, sweep: i32, out: Opti
 }
 
 /// Pictures on this machine's disks, and artifacts wherever they are.
-struct Library {
-    artifacts: Artifacts,
-    runtime: tokio::runtime::Handle,
+pub(super) struct Library {
+    pub(super) artifacts: Artifacts,
+    pub(super) runtime: tokio::runtime::Handle,
 }
 
 impl report::Files for Library {

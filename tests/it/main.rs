@@ -7,6 +7,7 @@ mod correlate;
 mod dataset;
 mod gpu;
 mod image;
+mod labels;
 mod making;
 mod metrics;
 mod models;
