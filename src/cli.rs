@@ -8,11 +8,13 @@ mod db;
 mod enqueue;
 mod generate;
 mod jobs;
+mod judge;
 mod labels;
 mod limit;
 mod lines;
 pub mod log;
 mod logs;
+mod mail;
 mod model;
 mod pause;
 mod picture;
@@ -92,7 +94,9 @@ enum Command {
     Resume(pause::ResumeArgs),
     Limit(limit::Args),
     Priority(priority::Args),
+    Judge(judge::Args),
     Report(report::Args),
+    Mail(mail::Args),
     Score(score::Args),
     Correlate(correlate::Args),
     Labels(labels::Args),
@@ -126,7 +130,9 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Resume(args) => block_on(pause::resume(args, config)),
         Command::Limit(args) => block_on(limit::run(args, config)),
         Command::Priority(args) => block_on(priority::run(args, config)),
+        Command::Judge(args) => block_on(judge::run(args, config)),
         Command::Report(args) => block_on(report::run(args, config)),
+        Command::Mail(args) => block_on(mail::run(args, config)),
         Command::Score(args) => score::run(args),
         Command::Correlate(args) => correlate::run(args),
         Command::Labels(args) => block_on(labels::run(args, config)),

@@ -1,5 +1,6 @@
 //! A sweep expanded: its cells, the jobs that they need and how the jobs depend on each other.
 
+mod asking;
 mod build;
 mod expand;
 mod making;
@@ -17,6 +18,7 @@ use crate::job::Hash;
 use crate::job::needs::Needs;
 use crate::job::task::Task;
 use crate::job::task::making::{FileFormat, Latent, Partition, Precision};
+use crate::judge::cost::{Prices, Tokens};
 use crate::sweep::OnFailure;
 
 pub use build::plan;
@@ -39,10 +41,33 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// One for each source and sample, source by source.
     pub cells: Vec<Cell>,
-    /// The jobs: what makes pictures, stage by stage, then evaluations, then pools. No two have one key.
+    /// The jobs: captions, what makes pictures, stage by stage, then evaluations, pools and what judges. No two have one key.
     pub jobs: Vec<Job>,
     /// Which job waits for which; parents stand before their children.
     pub edges: Vec<Edge>,
+    /// The `[[judge]]` and `[[caption]]` blocks: what may be spent on which jobs.
+    pub asking: Vec<Asking>,
+}
+
+/// A block that asks a machine: how fast, and for how much. None of it is in a key.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Asking {
+    /// The block's name.
+    pub name: String,
+    /// The kind of its jobs.
+    pub kind: &'static str,
+    /// Who is asked.
+    pub model: String,
+    /// At most so many requests a minute.
+    pub requests_per_minute: Option<f64>,
+    /// At most so many tokens a minute.
+    pub tokens_per_minute: Option<f64>,
+    /// At most so many US dollars in all.
+    pub budget: Option<f64>,
+    /// What tokens cost.
+    pub prices: Option<Prices>,
+    /// The keys of its jobs, and the tokens that each is likely to take.
+    pub requests: Vec<(Hash, Tokens)>,
 }
 
 /// A set of pictures that is compared with others as one.

@@ -2,12 +2,18 @@
 
 mod analysis;
 mod conclusions;
+pub mod definition;
+mod entrants;
 mod format;
 mod gallery;
+pub mod history;
 mod ladders;
+pub mod merge;
 mod page;
+mod paper;
 mod plot;
 mod relation;
+mod sizes;
 mod table;
 pub mod view;
 
@@ -110,6 +116,17 @@ fn render(report: &Report, findings: &Findings, options: &Options, files: &dyn F
     let n_bytes = options.max_bytes.saturating_sub(without_pictures.len() + SPARE);
     let gallery = gallery::gallery(report, findings, options, files, n_bytes);
     page::Page::of(report, &gallery).render().context("render the report")
+}
+
+/// Writes a file beside a report, which a reader sees as it was or whole and new.
+///
+/// # Errors
+/// When the directory cannot be made or written to.
+pub fn write_file(directory: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    let path = directory.join(name);
+    replace(&path, directory, bytes)?;
+    Ok(path)
 }
 
 fn replace(path: &Path, directory: &Path, bytes: &[u8]) -> anyhow::Result<()> {

@@ -1,8 +1,9 @@
 //! A sweep: which pictures are compared, what is done to them and what is asked of them.
 
-mod block;
+pub(crate) mod block;
 mod captions;
 
+pub mod asking;
 pub mod fault;
 pub mod inventory;
 pub mod making;
@@ -47,6 +48,10 @@ pub struct Sweep {
     pub generate: Vec<Generate>,
     /// The `[[reconstruct]]` blocks, in the file's order.
     pub reconstruct: Vec<Reconstruct>,
+    /// The `[[judge]]` blocks, in the file's order.
+    pub judge: Vec<asking::Judge>,
+    /// The `[[caption]]` blocks, in the file's order.
+    pub caption: Vec<asking::Caption>,
     /// The `[[rehearse]]` blocks, in the file's order.
     pub rehearse: Vec<Rehearse>,
     /// The `[evaluate]` block.
@@ -289,7 +294,13 @@ impl Sweep {
             };
             n_cells[idx] = n_of.saturating_mul(self.damage[idx].n_points());
         }
-        let n_prompts = |idx: usize| inventory.prompts.get(idx).map_or(0, |it| it.len() as u64);
+        let n_prompts = |idx: usize| match self.generate[idx].prompts {
+            making::Prompts::Caption(caption) => {
+                let limit = self.generate[idx].limit.map_or(u64::MAX, |it| it as u64);
+                self.caption.get(caption).map_or(0, |it| n_files(it.of)).min(limit)
+            }
+            _ => inventory.prompts.get(idx).map_or(0, |it| it.len() as u64),
+        };
         let generated = self.generate.iter().enumerate().map(|(idx, it)| it.n_points().saturating_mul(n_prompts(idx)));
         let reconstructed = self.reconstruct.iter().map(|it| it.n_points().saturating_mul(n_files(it.of)));
         let rehearsed = self.rehearse.iter().map(|it| u64::from(it.n));

@@ -5,6 +5,7 @@ pub mod generate;
 pub mod inputs;
 pub mod memory;
 pub mod pool;
+pub mod prepare;
 pub mod reconstruct;
 pub mod rehearse;
 pub mod supervisor;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::outcome::{Made, Scored, SetScored};
 use crate::job::task::Task;
+use crate::judge::parse::Verdict;
 
 pub use inputs::Inputs;
 pub use memory::Memory;
@@ -46,6 +48,25 @@ pub enum Output {
     Pooled {
         /// Its scores.
         scores: Vec<SetScored>,
+    },
+    /// Pictures are ready to be sent; the agent asks about them.
+    Ready {
+        /// JPEG files in the scratch folder, in the order in which they are shown.
+        files: Vec<OsString>,
+    },
+    /// A judge has answered. No slot says this: the agent does.
+    Judged {
+        /// One verdict for each aspect; choices are by the order in which the pictures were shown.
+        verdicts: Vec<Verdict>,
+        /// The exact version of the judge, where it is known.
+        snapshot: Option<String>,
+    },
+    /// A captioner has answered. No slot says this: the agent does.
+    Captioned {
+        /// The caption.
+        text: String,
+        /// The exact version of the captioner, where it is known.
+        snapshot: Option<String>,
     },
     /// A rehearsal is over.
     Rehearsed {
@@ -90,6 +111,8 @@ pub fn run(
         Task::Reconstruct(task) => reconstruct::run(task, inputs, memory),
         Task::Evaluate(task) => evaluate::run(task, inputs, memory),
         Task::Pool(task) => pool::run(task, inputs),
+        Task::Judge(task) => prepare::judge(task, inputs),
+        Task::Caption(task) => prepare::caption(task, inputs),
         Task::Rehearse(task) => rehearse::run(task, inputs, supervisor),
     }
 }

@@ -7,6 +7,7 @@ mod generate;
 mod metrics;
 mod queue;
 mod stats;
+mod report;
 mod train;
 mod watch;
 
@@ -31,6 +32,7 @@ enum What {
     Generate(generate::Args),
     Queue(queue::Args),
     Stats(stats::Args),
+    Report(report::Args),
     Train(train::Args),
 }
 
@@ -47,6 +49,14 @@ pub fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
         What::Generate(args) => generate::run(args),
         What::Queue(args) => block_on(queue::run(args, config)),
         What::Stats(args) => stats::run(args),
+        What::Report(args) => block_on(report::run(args)),
         What::Train(args) => train::run(args),
     }
+}
+
+/// Largest resident size of this process in MiB; none where the kernel does not tell.
+fn peak_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? / 1024.0)
 }

@@ -1,5 +1,6 @@
 //! What a job is asked to do: one plain struct per kind of task, and the picture that a task speaks of.
 
+pub mod asking;
 pub mod making;
 pub mod rehearse;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use self::asking::{Caption, Judge, Manner};
 use self::making::{Decode, Denoise, Encode, Precision, Reconstruct};
 use self::rehearse::Rehearse;
 use super::Hash;
@@ -192,13 +194,18 @@ pub enum Task {
     Evaluate(Evaluate),
     /// See [`Pool`].
     Pool(Pool),
+    /// See [`Judge`].
+    Judge(Box<Judge>),
+    /// See [`Caption`].
+    Caption(Caption),
     /// See [`Rehearse`].
     Rehearse(Rehearse),
 }
 
 impl Task {
     /// The names of all kinds.
-    pub const KINDS: [&'static str; 7] = ["encode", "denoise", "decode", "reconstruct", "evaluate", "pool", "rehearse"];
+    pub const KINDS: [&'static str; 9] =
+        ["encode", "denoise", "decode", "reconstruct", "evaluate", "pool", "judge", "caption", "rehearse"];
 
     /// The kind's name in tables and on the command line.
     pub fn kind(&self) -> &'static str {
@@ -209,6 +216,8 @@ impl Task {
             Self::Reconstruct(_) => "reconstruct",
             Self::Evaluate(_) => "evaluate",
             Self::Pool(_) => "pool",
+            Self::Judge(_) => "judge",
+            Self::Caption(_) => "caption",
             Self::Rehearse(_) => "rehearse",
         }
     }
@@ -222,6 +231,8 @@ impl Task {
             | Self::Reconstruct(_)
             | Self::Evaluate(_)
             | Self::Pool(_)
+            | Self::Judge(_)
+            | Self::Caption(_)
             | Self::Rehearse(_) => 1,
         }
     }
@@ -235,6 +246,8 @@ impl Task {
             Self::Decode(_) | Self::Reconstruct(_) => 6 * HOUR_S,
             Self::Evaluate(_) => HOUR_S / 2,
             Self::Pool(_) => HOUR_S / 6,
+            // Most of it is waiting for one's turn.
+            Self::Judge(_) | Self::Caption(_) => 4 * HOUR_S,
             Self::Rehearse(_) => 24 * HOUR_S,
         })
     }
@@ -253,7 +266,21 @@ impl Task {
         match self {
             Self::Encode(_) | Self::Denoise(_) | Self::Decode(_) | Self::Reconstruct(_) => true,
             Self::Rehearse(it) => it.bytes > 0,
-            Self::Evaluate(_) | Self::Pool(_) => false,
+            Self::Evaluate(_) | Self::Pool(_) | Self::Judge(_) | Self::Caption(_) => false,
+        }
+    }
+
+    /// Whether the agent asks a machine for it: a slot only makes the pictures ready.
+    pub fn asks(&self) -> bool {
+        matches!(self, Self::Judge(_) | Self::Caption(_))
+    }
+
+    /// How a machine is asked for it; none for tasks that ask nobody.
+    pub fn manner(&self) -> Option<&Manner> {
+        match self {
+            Self::Judge(it) => Some(&it.manner),
+            Self::Caption(it) => Some(&it.manner),
+            _ => None,
         }
     }
 
@@ -264,7 +291,7 @@ impl Task {
             Self::Denoise(it) => Some(it.dtype),
             Self::Decode(it) => Some(it.dtype),
             Self::Reconstruct(it) => Some(it.dtype),
-            Self::Evaluate(_) | Self::Pool(_) | Self::Rehearse(_) => None,
+            Self::Evaluate(_) | Self::Pool(_) | Self::Judge(_) | Self::Caption(_) | Self::Rehearse(_) => None,
         }
     }
 
@@ -280,7 +307,7 @@ impl Task {
             Self::Denoise(it) => Some(it.model),
             Self::Decode(it) => Some(it.model),
             Self::Reconstruct(it) => Some(it.model),
-            Self::Evaluate(_) | Self::Pool(_) | Self::Rehearse(_) => None,
+            Self::Evaluate(_) | Self::Pool(_) | Self::Judge(_) | Self::Caption(_) | Self::Rehearse(_) => None,
         }
     }
 

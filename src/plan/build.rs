@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use rayon::prelude::*;
 
 use super::expand::{Recipe, recipes};
-use super::{Cell, Edge, EdgeKind, Job, Plan, making, rehearse};
+use super::{Cell, Edge, EdgeKind, Job, Plan, asking, making, rehearse};
 use crate::job::Hash;
 use crate::job::task::{Evaluate, MetricId, Picture, Pool, Step, Task};
 use crate::metrics::{Metric, Needs};
@@ -29,7 +29,10 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         .map(|(source, recipe)| cells(source, recipe, sweep, &inventory.blocks[recipe.root], &references))
         .collect();
     let n_recipes = recipes.len();
-    let made = making::sources(sweep, inventory, &references)?;
+    let captions = asking::captions(sweep, inventory)?;
+    let made = making::sources(sweep, inventory, &references, &captions)?;
+    // Judges look at every picture once more.
+    let looks = (!sweep.judge.is_empty()).then(|| asking::Looks::new(sweep, inventory, &recipes, &made));
 
     let n_cells = scored.iter().map(Vec::len).sum::<usize>() + made.iter().map(|it| it.cells.len()).sum::<usize>();
     let mut plan = Plan {
@@ -42,9 +45,12 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         cells: Vec::with_capacity(n_cells),
         jobs: Vec::with_capacity(n_cells),
         edges: Vec::with_capacity(n_cells),
+        asking: Vec::new(),
     };
     let mut by_key: HashMap<Hash, usize> = HashMap::with_capacity(n_cells);
+    asking::place_captions(sweep, captions, &mut plan, &mut by_key);
     let makers = making::place(&made, &mut plan, &mut by_key);
+    asking::join_prompts(&mut plan, &by_key);
     for (mut cell, job) in scored.into_iter().flatten() {
         cell.job = job.map(|job| place(&mut plan.jobs, &mut by_key, job));
         plan.cells.push(cell);
@@ -78,6 +84,9 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         plan.sources[cells[0].source].set = Some(child);
         let parents = cells.iter().filter_map(|it| it.job);
         plan.edges.extend(parents.map(|parent| Edge { parent, child, kind: EdgeKind::After }));
+    }
+    if let Some(looks) = looks {
+        asking::judge(sweep, &looks, &makers, &mut plan, &mut by_key)?;
     }
     plan.edges.sort_unstable_by_key(|it| (it.child, it.parent));
     plan.edges.dedup();

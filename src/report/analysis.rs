@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use rayon::prelude::*;
+
+use super::entrants::{entrants, less_the_seed};
+use super::sizes::sizes;
 use super::view::{Cell, Column, Gap, ImageRow, Report, Run, Sample, SetCell, SetColumn, SourceRow};
-use super::{conclusions, format, ladders, relation};
+use super::{conclusions, format, ladders, paper, relation};
 use crate::job::task::MetricId;
 use crate::metrics::{Better, TABLE};
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::correlation::spearman;
 use crate::stats::describe::{mean, quantile, sd};
-use crate::store::findings::{Findings, Making, Score, Source};
+use crate::store::findings::{Findings, Making, Rung, Score};
 
 /// Everything that a report says of `findings`. Equal findings give an equal value.
 pub fn analyse(findings: &Findings) -> Report {
@@ -18,10 +22,16 @@ pub fn analyse(findings: &Findings) -> Report {
     let scores = Scores::of(findings, &metrics);
     let images = images(findings, &scores, metrics.len());
     let sources = sources(findings, &images, &scores, metrics.len(), &bootstrap);
+    let set_scores = set_scores(findings);
+    let (entrants, leads) = entrants(&sources, &images, &metrics, &set_scores, &bootstrap);
     let mut report = Report {
         run: run(findings),
         conclusions: Vec::new(),
-        set_scores: set_scores(findings),
+        set_scores,
+        entrants,
+        leads,
+        paper: Vec::new(),
+        sizes: sizes(findings, &sources, &images),
         samples: samples(&images, &metrics),
         gaps: gaps(findings, &images, &scores, metrics.len()),
         remarks: remarks(&images, &scores, metrics.len()),
@@ -33,6 +43,7 @@ pub fn analyse(findings: &Findings) -> Report {
         images,
         bootstrap,
     };
+    report.paper = paper::tables(&report);
     report.conclusions = conclusions::conclusions(&report);
     report
 }
@@ -135,13 +146,14 @@ fn sources(
 ) -> Vec<SourceRow> {
     let mut families: Vec<&str> = Vec::new();
     let mut rows = Vec::new();
-    for (source_idx, source) in findings.sources.iter().enumerate() {
-        let family_name = family_name(source);
+    let mut of_sources: Vec<Vec<usize>> = vec![Vec::new(); findings.sources.len()];
+    images.iter().enumerate().for_each(|(idx, it)| of_sources[it.source].push(idx));
+    for (source, of_source) in findings.sources.iter().zip(&of_sources) {
+        let family_name = family_name(&source.name, source.rung.as_ref(), source.making.as_ref());
         let family = families.iter().position(|it| *it == family_name).unwrap_or_else(|| {
             families.push(family_name);
             families.len() - 1
         });
-        let of_source: Vec<usize> = (0..images.len()).filter(|&it| images[it].source == source_idx).collect();
         rows.push(SourceRow {
             name: source.name.clone(),
             model: source.model.clone(),
@@ -151,15 +163,18 @@ fn sources(
                 .then(|| of_source.iter().filter(|&&it| findings.images[it].n_cut.iter().any(|n| *n > 0)).count()),
             family,
             n_images: of_source.len(),
-            cells: (0..n_metrics).map(|metric| cell(&of_source, images, scores, metric, bootstrap)).collect(),
+            cells: (0..n_metrics)
+                .into_par_iter()
+                .map(|metric| cell(of_source, images, scores, metric, bootstrap))
+                .collect(),
         });
     }
     rows
 }
 
-/// What sources of one colour have in common.
-pub(super) fn family_name(source: &Source) -> &str {
-    source.rung.as_ref().map_or(&source.name, |it| &it.ladder)
+/// What sources of one colour have in common: the ladder, or the name less the seed.
+pub(super) fn family_name<'a>(name: &'a str, rung: Option<&'a Rung>, making: Option<&Making>) -> &'a str {
+    rung.map_or_else(|| less_the_seed(name, making), |it| &it.ladder)
 }
 
 fn cell(of_source: &[usize], images: &[ImageRow], scores: &Scores, metric: usize, bootstrap: &Bootstrap) -> Cell {

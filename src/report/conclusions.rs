@@ -1,11 +1,12 @@
 //! What the numbers say, in plain sentences.
 
 use super::format::{self, Digits};
-use super::view::{Conclusion, Ladder, LadderResult, Report, Tone, Verdict};
+use super::view::{Conclusion, Entrant, Ladder, LadderResult, Lead, Report, Tone, Verdict};
 
-/// The sentences at the head of a report: which metrics order which ladders rightly, and how Figure 2 comes out.
+/// The sentences at the head of a report: who leads, which metrics order which ladders rightly, how Figure 2 comes out.
 pub(super) fn conclusions(report: &Report) -> Vec<Conclusion> {
-    let mut sentences = ladder_sentences(report);
+    let mut sentences = board_sentences(report);
+    sentences.extend(ladder_sentences(report));
     sentences.extend(relation_sentence(report));
     if sentences.is_empty() {
         let n = report.images.iter().filter(|it| it.scores.iter().any(Option::is_some)).count();
@@ -18,6 +19,61 @@ pub(super) fn conclusions(report: &Report) -> Vec<Conclusion> {
         sentences.push(Conclusion { tone: Tone::Plain, text });
     }
     sentences
+}
+
+/// Who is best overall, then metric by metric; metrics with the same answer share a sentence.
+fn board_sentences(report: &Report) -> Vec<Conclusion> {
+    let ranked: Vec<&Entrant> = report.entrants.iter().filter(|it| it.model.is_some()).collect();
+    if report.leads.is_empty() {
+        return Vec::new();
+    }
+    let mut sentences = Vec::new();
+    let in_first = |it: &Entrant| report.leads.iter().filter(|lead| it.standings[lead.metric].tier == Some(1)).count();
+    let most = ranked.iter().map(|it| in_first(it)).max().unwrap_or(0);
+    let best: Vec<&str> = ranked.iter().filter(|it| in_first(it) == most).map(|it| it.name.as_str()).collect();
+    let n_metrics = format::count(report.leads.len(), "metric");
+    let text = match best.as_slice() {
+        [only] => format!(
+            "{only} is best, or not told apart from the best, by {most} of {n_metrics}: more than any other of {}.",
+            format::count(ranked.len(), "model")
+        ),
+        several => format!(
+            "{} of {} are best, or not told apart from the best, by {most} of {n_metrics} each: {}.",
+            several.len(),
+            format::count(ranked.len(), "model"),
+            format::few(several),
+        ),
+    };
+    sentences.push(Conclusion { tone: if best.len() == 1 { Tone::Right } else { Tone::Unclear }, text });
+    for lead in &report.leads {
+        sentences.push(lead_sentence(lead, report));
+    }
+    sentences
+}
+
+fn lead_sentence(lead: &Lead, report: &Report) -> Conclusion {
+    let column = &report.metrics[lead.metric];
+    let (first, second) = (&report.entrants[lead.first], &report.entrants[lead.second]);
+    let means = report.entrants.iter().filter_map(|it| it.standings[lead.metric].mean.ok());
+    let digits = Digits::of(means);
+    let mean = first.standings[lead.metric].mean.map(|it| digits.number(it)).unwrap_or_default();
+    let margin = match (lead.difference, &lead.interval) {
+        (Some(difference), Some(interval)) => format!(
+            "the difference to {} is {} {} over {} that both have",
+            second.name,
+            digits.signed(difference),
+            digits.interval(interval),
+            format::count(lead.n, "sample"),
+        ),
+        _ => format!("{} is next, and has too few samples in common with it for an interval", second.name),
+    };
+    if lead.n_tied > 1 {
+        let tied = report.entrants.iter().filter(|it| it.standings[lead.metric].tier == Some(1));
+        let tied: Vec<&str> = tied.map(|it| it.name.as_str()).collect();
+        let text = format!("{}: {} cannot be told apart; {margin}.", column.label, format::few(&tied));
+        return Conclusion { tone: Tone::Unclear, text };
+    }
+    Conclusion { tone: Tone::Plain, text: format!("{}: {} leads with {mean}; {margin}.", column.label, first.name) }
 }
 
 fn ladder_sentences(report: &Report) -> Vec<Conclusion> {

@@ -10,17 +10,23 @@ use crate::stats::Interval;
 
 /// What people call a metric: `GLCM score`, and with its variant where that is not the default, `SSIM · skimage`.
 pub(super) fn metric_label(id: &MetricId, is_default: bool) -> String {
+    let label = metric_name(&id.metric);
+    if is_default { label } else { format!("{label} · {}", id.variant.replace('_', " ")) }
+}
+
+/// What people call a metric, whatever its variant.
+pub(super) fn metric_name(name: &str) -> String {
     let mut label = String::new();
-    for (idx, word) in id.metric.split('_').enumerate() {
+    for (idx, word) in name.split('_').enumerate() {
         let word = match word {
-            "glcm" | "psnr" | "ssim" | "nmse" | "fid" | "lpips" | "musiq" | "maniqa" => word.to_uppercase(),
+            "glcm" | "psnr" | "ssim" | "nmse" | "fid" | "lpips" | "musiq" | "maniqa" | "clip" => word.to_uppercase(),
             _ if idx == 0 => capitalised(word),
             _ => word.to_owned(),
         };
         label += if idx == 0 { "" } else { " " };
         label += &word;
     }
-    if is_default { label } else { format!("{label} · {}", id.variant.replace('_', " ")) }
+    label
 }
 
 /// With a capital at its start.
@@ -76,6 +82,12 @@ impl Digits {
         };
         let is_zero = text.bytes().all(|it| matches!(it, b'-' | b'0' | b'.'));
         if is_zero { text.replace('-', "") } else { text.replace('-', "\u{2212}") }
+    }
+
+    /// `value` with its sign, whichever it is.
+    pub(super) fn signed(self, value: f64) -> String {
+        let text = self.number(value);
+        if text.starts_with('\u{2212}') || value == 0.0 { text } else { format!("+{text}") }
     }
 
     /// `[low, high]`.
@@ -136,6 +148,16 @@ pub(super) fn list(items: &[impl AsRef<str>]) -> String {
             format!("{} and {}", most.join(", "), last.as_ref())
         }
     }
+}
+
+/// The first four, and how many more there are.
+pub(super) fn few(items: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 4;
+    if items.len() <= SHOWN {
+        return list(items);
+    }
+    let first: Vec<&str> = items[..SHOWN].iter().map(AsRef::as_ref).collect();
+    format!("{} and {} more", first.join(", "), items.len() - SHOWN)
 }
 
 /// `8.4 s`, `2 min 13 s`, `3 h 5 min`.

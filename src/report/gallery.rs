@@ -1,7 +1,8 @@
 //! The gallery: whole pictures small, and details at their true size at the same place in all sources.
 
+mod compare;
 mod detail;
-mod made;
+mod sheet;
 mod shelf;
 
 use std::collections::BTreeMap;
@@ -10,8 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rayon::prelude::*;
 
+pub(super) use self::compare::Comparison;
 use self::detail::Place;
-pub(super) use self::made::{Pair, Sheet};
+pub(super) use self::sheet::Sheet;
+use self::sheet::Sheets;
 use self::shelf::Shelf;
 use super::format::{self, Digits};
 use super::view::{ImageRow, Report, Sample};
@@ -30,10 +33,17 @@ const MAX_PREVIEW_BYTES: usize = 64 * 1024;
 /// The pictures of a report.
 #[derive(Default)]
 pub(super) struct Gallery {
-    /// Photographs and generated pictures by sample.
-    pub(super) sheet: Option<Sheet>,
+    /// Models side by side.
+    pub(super) comparisons: Vec<Comparison>,
     /// Reconstructions beside their originals.
-    pub(super) pairs: Vec<Pair>,
+    pub(super) reconstructions: Vec<Comparison>,
+    /// All models' pictures by sample.
+    pub(super) sheet: Option<Sheet>,
+    /// Those whose prompts ask for written words.
+    pub(super) worded: Option<Sheet>,
+    /// Shapes and seeds.
+    pub(super) shapes: Vec<Sheet>,
+    /// Samples with ladders, or of no model.
     pub(super) samples: Vec<Shown>,
     /// What it leaves out, as sentences.
     pub(super) notes: Vec<String>,
@@ -101,15 +111,23 @@ pub(super) fn gallery(
     files: &dyn Files,
     n_bytes: usize,
 ) -> Gallery {
-    // What models made is what a report of it is for; it may take half of the page.
-    let pairs = made::pairs(report, findings, options, files);
-    let n_pairs: usize = pairs.iter().flat_map(|it| &it.details).map(|it| it.uri.len() + 600).sum();
-    let pairs = if n_pairs <= n_bytes / 2 { pairs } else { Vec::new() };
-    let n_pairs = if pairs.is_empty() { 0 } else { n_pairs };
-    let sheet = made::sheet(report, findings, files, n_bytes / 2 - n_pairs);
-    let n_sheet = sheet.iter().flat_map(|it| &it.rows).flat_map(|it| &it.pictures).flatten().map(|it| it.0.len() + 200);
-    let mut n_left = n_bytes - n_pairs - n_sheet.sum::<usize>();
-    let mut gallery = Gallery { sheet, pairs, ..Gallery::default() };
+    let mut n_left = n_bytes;
+    // What models made is what a report of it is for: it comes first, and may take most of the page.
+    let mut gallery = Gallery::default();
+    let reconstructions = compare::reconstructions(report, findings, options, files);
+    gallery.reconstructions = limited(reconstructions, "original", n_bytes / 2, &mut n_left, &mut gallery.notes);
+    let comparisons = compare::models(report, findings, options, files);
+    gallery.comparisons = limited(comparisons, "sample", n_bytes / 2, &mut n_left, &mut gallery.notes);
+    let sheets = Sheets::new(report, findings, files);
+    let n_sheet = n_left / 3;
+    gallery.shapes = sheets.shapes(n_sheet);
+    gallery.worded = sheets.worded(n_sheet / 2);
+    gallery.sheet = sheets.models(n_sheet);
+    let all = gallery.shapes.iter().chain(&gallery.worded).chain(&gallery.sheet);
+    n_left = n_left.saturating_sub(all.map(Sheet::n_bytes).sum());
+    if !gallery.comparisons.is_empty() && report.ladders.is_empty() {
+        return gallery;
+    }
     let mut is_full = false;
     let samples = &report.samples[..report.samples.len().min(options.max_samples)];
     // Few at a time: each holds a whole photograph and its copies in memory.
@@ -136,6 +154,32 @@ pub(super) fn gallery(
         gallery.notes.push(format!("Not shown ({why}): {}{more}.", names.join(", ")));
     }
     gallery
+}
+
+/// The first of `comparisons` for which there is room in `n_most` bytes; what is left out is noted.
+fn limited(
+    mut comparisons: Vec<Comparison>,
+    what: &str,
+    n_most: usize,
+    n_left: &mut usize,
+    notes: &mut Vec<String>,
+) -> Vec<Comparison> {
+    let mut n_part = n_most.min(*n_left);
+    let n_fitting = comparisons
+        .iter()
+        .take_while(|it| {
+            let fits = it.n_bytes() <= n_part;
+            n_part = n_part.saturating_sub(it.n_bytes());
+            fits
+        })
+        .count();
+    let without = comparisons.split_off(n_fitting).len();
+    if without > 0 {
+        notes
+            .push(format!("Not shown side by side (the page would grow too large): {}.", format::count(without, what)));
+    }
+    *n_left -= comparisons.iter().map(Comparison::n_bytes).sum::<usize>();
+    comparisons
 }
 
 fn show(sample: &Sample, report: &Report, findings: &Findings, options: &Options, files: &dyn Files) -> Shown {

@@ -1,10 +1,15 @@
 //! The page as a template sees it: tables, figures and sentences, all text still to be escaped.
 
+mod board;
+mod checklist;
 mod figures;
+mod images;
 mod ladders;
 mod making;
 mod notes;
+mod paper;
 mod relation;
+mod sizes;
 mod sources;
 
 use askama::Template;
@@ -18,6 +23,7 @@ use super::gallery::Gallery;
 use super::table::Table;
 use super::view::{Report, Tone};
 use crate::job::State;
+use crate::store::findings::Making;
 
 const STYLE: &str = include_str!("../../templates/report.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
@@ -30,6 +36,7 @@ pub(super) struct Page<'a> {
     gallery: &'a Gallery,
     style: &'static str,
     script: &'static str,
+    style_hash: String,
     script_hash: String,
     facts: Vec<(String, String)>,
     jobs: Vec<(&'static str, String)>,
@@ -54,8 +61,15 @@ pub(super) struct Page<'a> {
     remarks: Option<Table>,
     remark_note: String,
     metrics: Table,
-    images: Table,
-    image_note: String,
+    board: Option<board::Board>,
+    paper: Vec<paper::Part>,
+    sizes: Vec<Figure>,
+    /// Class and name of each colour of the histograms.
+    size_legend: Vec<(String, &'a str)>,
+    images: images::Images,
+    checklist: Vec<checklist::Item>,
+    /// Anchors and titles, in the order of the page.
+    sections: Vec<(&'static str, &'static str)>,
     enqueued: String,
     read: String,
     busy: String,
@@ -66,7 +80,6 @@ impl<'a> Page<'a> {
         let (failures, failure_note) = notes::failures(report);
         let (gaps, gap_note) = notes::gaps(report);
         let (remarks, remark_note) = notes::remarks(report);
-        let (images, image_note) = notes::images(report);
         let (ladders, other_ladders) = ladders::blocks(report);
         let (strips, other_strips) = figures::strips(report);
         Self {
@@ -74,7 +87,8 @@ impl<'a> Page<'a> {
             gallery,
             style: STYLE,
             script: SCRIPT,
-            // The policy lets this script run and no other, whatever a name may hold.
+            // The policy lets this style and this script work and no other, whatever a name may hold.
+            style_hash: STANDARD.encode(Sha256::digest(STYLE)),
             script_hash: STANDARD.encode(Sha256::digest(SCRIPT)),
             facts: facts(report),
             jobs: jobs(report),
@@ -99,8 +113,13 @@ impl<'a> Page<'a> {
             remarks,
             remark_note,
             metrics: notes::metrics(report),
-            images,
-            image_note,
+            board: board::board(report),
+            paper: paper::parts(report),
+            sizes: sizes::histograms(report),
+            size_legend: sizes::legend(report),
+            images: images::images(report),
+            checklist: checklist::checklist(report, gallery),
+            sections: sections(report, gallery),
             enqueued: format::moment(&report.run.enqueued_at),
             read: format::moment(&report.run.read_at),
             busy: format::duration(report.run.busy_seconds),
@@ -109,7 +128,7 @@ impl<'a> Page<'a> {
 
     /// Samples on which the gallery has nothing to show are not headed.
     fn has_gallery(&self) -> bool {
-        !self.gallery.samples.is_empty() || !self.gallery.notes.is_empty()
+        has_gallery(self.gallery)
     }
 
     fn level(&self) -> String {
@@ -119,6 +138,39 @@ impl<'a> Page<'a> {
     fn n_resamples(&self) -> String {
         format::thousands(self.report.bootstrap.n_resamples as u64)
     }
+}
+
+fn has_gallery(gallery: &Gallery) -> bool {
+    !gallery.samples.is_empty() || !gallery.notes.is_empty()
+}
+
+/// The sections that this page has.
+fn sections(report: &Report, gallery: &Gallery) -> Vec<(&'static str, &'static str)> {
+    let makes = |it: fn(&Making) -> bool| report.sources.iter().any(|source| source.making.as_ref().is_some_and(it));
+    let has_sheets = gallery.sheet.is_some() || gallery.worded.is_some() || !gallery.shapes.is_empty();
+    [
+        ("board", "Leaderboard", !report.entrants.is_empty()),
+        ("compare", "Side by side", !gallery.comparisons.is_empty()),
+        ("sheets", "Contact sheets", has_sheets),
+        ("paper", "Tables of the paper", !report.paper.is_empty()),
+        ("sizes", "Sizes", report.sizes.is_some()),
+        ("sources", "Sources", true),
+        ("ladders", "Damage ladders", !report.ladders.is_empty() && report.metrics.iter().any(|it| it.main)),
+        ("distributions", "Distributions", true),
+        ("relation", "Texture and compression", report.relation.is_some()),
+        ("generated", "Generated images", makes(|it| matches!(it, Making::Generated { .. }))),
+        ("reconstructions", "Reconstructions", makes(|it| matches!(it, Making::Reconstructed { .. }))),
+        ("gallery", "Gallery", has_gallery(gallery)),
+        ("images", "Every image", !report.images.is_empty()),
+        ("missing", "What is missing", true),
+        ("failures", "What failed", true),
+        ("methods", "Methods", true),
+        ("provenance", "Provenance", true),
+    ]
+    .into_iter()
+    .filter(|it| it.2)
+    .map(|(anchor, title, _)| (anchor, title))
+    .collect()
 }
 
 fn facts(report: &Report) -> Vec<(String, String)> {

@@ -1,5 +1,7 @@
 //! Charts as SVG: plotters finds scales and ticks, classes leave all colours to the page's style sheet.
 
+pub(super) mod forest;
+pub(super) mod histogram;
 pub(super) mod ladder;
 pub(super) mod scatter;
 pub(super) mod strip;
@@ -112,6 +114,13 @@ impl Axis {
         Self { coord: ((low - room)..(high + room)).into(), pixels, log }
     }
 
+    /// An axis from 0 to a little above the largest of `values`.
+    pub(super) fn from_zero(values: impl IntoIterator<Item = f64>, pixels: Range<f64>) -> Self {
+        let high = values.into_iter().filter(|it| it.is_finite()).fold(0.0, f64::max);
+        let high = if high > 0.0 { high * 1.06 } else { 1.0 };
+        Self { coord: (0.0..high).into(), pixels, log: false }
+    }
+
     /// Where `value` lies, in pixels.
     pub(super) fn at(&self, value: f64) -> f64 {
         let limits = ((self.pixels.start * SUBPIXELS) as i32, (self.pixels.end * SUBPIXELS) as i32);
@@ -129,6 +138,14 @@ impl Axis {
         let digits = Digits::of_step(step);
         points.into_iter().map(|it| (it, digits.number(it))).collect()
     }
+}
+
+/// A name that fits beside a mark.
+fn shortened(name: &str, most: usize) -> String {
+    if name.chars().count() <= most {
+        return name.to_owned();
+    }
+    name.chars().take(most - 1).chain(['…']).collect()
 }
 
 fn power_of_ten(exponent: i32) -> String {

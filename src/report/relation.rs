@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::view::{Column, Correlation, How, ImageRow, Point, Relation, RelationRow, SourceRow};
+use super::analysis::family_name;
+use super::view::{Column, Correlation, Fit, How, ImageRow, Point, Relation, RelationRow, SourceRow};
 use crate::stats::Defined;
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::correlation::{fisher_interval, kendall, pearson, spearman};
+
+/// The most points that are drawn for one interval.
+const MOST_DRAWN: usize = 4_000_000;
+const LEAST_RESAMPLES: usize = 400;
 
 /// The relation of the two metrics, where both have scores of at least three images.
 pub(super) fn relation(
@@ -33,21 +38,48 @@ pub(super) fn relation(
     for family in 0..n_families {
         let of_family: Vec<&Point> = points.iter().filter(|it| sources[it.source].family == family).collect();
         let first = sources.iter().find(|it| it.family == family)?;
-        let name = first.rung.as_ref().map_or(&first.name, |it| &it.ladder);
+        let name = family_name(&first.name, first.rung.as_ref(), first.making.as_ref());
         if !of_family.is_empty() {
             rows.push(row(name, Some(family), &of_family, bootstrap));
         }
     }
-    Some(Relation { x, y, points, rows })
+    let fit = fit(&points, bootstrap);
+    Some(Relation { x, y, points, fit, rows })
+}
+
+/// The line of least squares; none where x does not vary.
+fn fit(points: &[Point], bootstrap: &Bootstrap) -> Option<Fit> {
+    let line = |of: &mut dyn Iterator<Item = &Point>| -> Option<(f64, f64)> {
+        let of: Vec<&Point> = of.collect();
+        let n = of.len() as f64;
+        let (x, y) = (of.iter().map(|it| it.x).sum::<f64>() / n, of.iter().map(|it| it.y).sum::<f64>() / n);
+        let (products, squares) = of.iter().fold((0.0, 0.0), |(products, squares), it| {
+            (products + (it.x - x) * (it.y - y), squares + (it.x - x) * (it.x - x))
+        });
+        (squares > 0.0).then(|| (products / squares, y - products / squares * x))
+    };
+    let (slope, intercept) = line(&mut points.iter())?;
+    let clusters = clusters(points.iter());
+    let interval =
+        bootstrap.clustered(&clusters, |drawn| line(&mut drawn.iter().map(|it| &points[*it])).map(|it| it.0));
+    Some(Fit { slope, intercept, interval })
+}
+
+/// Points of one sample are not independent: which belong together.
+fn clusters<'a>(points: impl Iterator<Item = &'a Point>) -> Vec<Vec<usize>> {
+    let mut by_sample: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (idx, it) in points.enumerate() {
+        by_sample.entry(&it.sample).or_default().push(idx);
+    }
+    by_sample.into_values().collect()
 }
 
 fn row(over: &str, family: Option<usize>, points: &[&Point], bootstrap: &Bootstrap) -> RelationRow {
     let (x, y): (Vec<f64>, Vec<f64>) = points.iter().map(|it| (it.x, it.y)).unzip();
-    let mut by_sample: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (idx, it) in points.iter().enumerate() {
-        by_sample.entry(&it.sample).or_default().push(idx);
-    }
-    let clusters: Vec<Vec<usize>> = by_sample.into_values().collect();
+    let clusters = clusters(points.iter().copied());
+    // The order of many points is known well enough from fewer draws, and each draw sorts them all anew.
+    let n_resamples = bootstrap.n_resamples.min((MOST_DRAWN / points.len().max(1)).max(LEAST_RESAMPLES));
+    let bootstrap = &Bootstrap { n_resamples, ..*bootstrap };
     let resampled = |coefficient: fn(&[f64], &[f64]) -> Defined| Correlation {
         value: coefficient(&x, &y),
         interval: bootstrap.clustered(&clusters, |drawn| {

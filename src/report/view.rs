@@ -1,7 +1,14 @@
 //! What a report says, as one plain value: computed first, pinned by tests, then rendered.
 
+mod board;
+mod paper;
+mod relation;
+
 use serde::Serialize;
 
+pub use self::board::{Entrant, Lead, Standing};
+pub use self::paper::{PaperColumn, PaperRow, PaperTable, PaperValue, SizeRow, Sizes};
+pub use self::relation::{Correlation, Fit, How, Point, Relation, RelationRow};
 use crate::job::task::MetricId;
 use crate::job::{Hash, State};
 use crate::metrics::Better;
@@ -22,6 +29,14 @@ pub struct Report {
     pub sources: Vec<SourceRow>,
     /// Scores of whole sources.
     pub set_scores: Vec<SetColumn>,
+    /// Models against each other, the best mean rank first; then pictures that nobody made.
+    pub entrants: Vec<Entrant>,
+    /// Who leads by which main metric; none with fewer than two models.
+    pub leads: Vec<Lead>,
+    /// The paper's tables for which there is something of ours.
+    pub paper: Vec<PaperTable>,
+    /// How large the pictures of data sets are.
+    pub sizes: Option<Sizes>,
     /// Ladders of known damage.
     pub ladders: Vec<Ladder>,
     /// GLCM Score against compression ratio, where both were computed.
@@ -243,72 +258,6 @@ pub enum Verdict {
     Unclear,
     /// There is no correlation or no interval.
     Undefined,
-}
-
-/// Two metrics against each other, image by image.
-#[derive(Clone, Debug, Serialize)]
-pub struct Relation {
-    /// The horizontal one: index into [`Report::metrics`].
-    pub x: usize,
-    /// The vertical one.
-    pub y: usize,
-    /// The images that have both.
-    pub points: Vec<Point>,
-    /// Over all images first, then family by family.
-    pub rows: Vec<RelationRow>,
-}
-
-/// One image with both scores.
-#[derive(Clone, Debug, Serialize)]
-pub struct Point {
-    /// Index into [`Report::sources`].
-    pub source: usize,
-    /// The sample.
-    pub sample: String,
-    /// Its horizontal score.
-    pub x: f64,
-    /// Its vertical score.
-    pub y: f64,
-}
-
-/// How two metrics go together over some images.
-#[derive(Clone, Debug, Serialize)]
-pub struct RelationRow {
-    /// Over which.
-    pub over: String,
-    /// Which family's colour they have; none for all.
-    pub family: Option<usize>,
-    /// How many images.
-    pub n: usize,
-    /// From how many samples.
-    pub n_samples: usize,
-    /// Pearson's r.
-    pub pearson: Correlation,
-    /// Spearman's ρ.
-    pub spearman: Correlation,
-    /// Kendall's τ-b.
-    pub kendall: Correlation,
-}
-
-/// A coefficient and its interval.
-#[derive(Clone, Debug, Serialize)]
-pub struct Correlation {
-    /// The coefficient.
-    pub value: Result<f64, Undefined>,
-    /// Its interval.
-    pub interval: Option<Interval>,
-    /// How the interval was made.
-    pub how: How,
-}
-
-/// How an interval was made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum How {
-    /// Fisher's transformation.
-    Fisher,
-    /// Percentile bootstrap over samples, all of whose images are drawn together.
-    Clustered,
 }
 
 /// A sample and its place in the gallery.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use futures_util::TryStreamExt as _;
 use sqlx::PgPool;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -55,6 +56,20 @@ pub async fn pool_inputs(pool: &PgPool, pictures: &[Hash], metrics: &[MetricId])
 /// # Errors
 /// Postgres is out of reach.
 pub async fn findings(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Result<Findings> {
+    findings_at(pool, artifacts, sweep, None).await
+}
+
+/// Everything that was known of a sweep at a moment: scores and failures that came later are not in it. Of set scores only the
+/// last is kept; one that was computed anew after `at` is not known any more.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn findings_at(
+    pool: &PgPool,
+    artifacts: &Artifacts,
+    sweep: i32,
+    at: Option<OffsetDateTime>,
+) -> anyhow::Result<Findings> {
     let head = sqlx::query!(
         "select slug, name, definition, program, enqueued_at, now() as \"now!\", metrics as \"metrics: Json<BTreeSet<MetricId>>\"
         from sweep
@@ -66,7 +81,7 @@ pub async fn findings(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyho
     .context("read the sweep")?;
     let sources = sources(pool, sweep).await?;
     let (images, places) = images(pool, artifacts, sweep).await?;
-    let scores = scores(pool, sweep, &head.metrics.0, &places).await?;
+    let scores = scores(pool, sweep, at, &head.metrics.0, &places).await?;
     let work = sqlx::query!(
         "select coalesce(sum(extract(epoch from attempt.ended_at - attempt.started_at)), 0)::float8 as \"busy!\",
             array_remove(array_agg(distinct worker.host || ': ' || worker.machine), null) as \"machines: Vec<String>\"
@@ -84,13 +99,13 @@ pub async fn findings(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyho
         name: head.name,
         definition: head.definition,
         enqueued_at: rfc3339(head.enqueued_at)?,
-        read_at: rfc3339(head.now)?,
+        read_at: rfc3339(at.unwrap_or(head.now))?,
         program: head.program,
         machines: work.machines.unwrap_or_default(),
         busy_seconds: work.busy,
         jobs: counts(pool, sweep).await?,
-        set_scores: set_scores(pool, sweep, &head.metrics.0).await?,
-        failures: failures(pool, sweep).await?,
+        set_scores: set_scores(pool, sweep, at, &head.metrics.0).await?,
+        failures: failures(pool, sweep, at).await?,
         sources,
         images,
         scores,
@@ -211,26 +226,33 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
 async fn scores(
     pool: &PgPool,
     sweep: i32,
+    at: Option<OffsetDateTime>,
     metrics: &BTreeSet<MetricId>,
     places: &Places,
 ) -> anyhow::Result<Vec<Score>> {
-    let rows = sqlx::query!(
-        "select distinct cell.picture, cell.reference, score.metric, score.variant, score.version, score.value, score.why, score.note
-        from cell
-        join image on image.picture = cell.picture
-        join score on score.image_id = image.id and score.reference in ('', cell.reference)
-        where cell.sweep_id = $1",
-        sweep
+    let names: Vec<String> = metrics.iter().map(|it| it.metric.clone()).collect();
+    let variants: Vec<String> = metrics.iter().map(|it| it.variant.clone()).collect();
+    let versions: Vec<i32> = metrics.iter().map(|it| i32::try_from(it.version)).collect::<Result<_, _>>()?;
+    // Row by row: there may be a million of them, and older versions of metrics are left to the server.
+    let mut rows = sqlx::query!(
+        "select pair.picture as \"picture!\", pair.reference as \"reference!\",
+            score.metric, score.variant, score.version, score.value, score.why, score.note
+        from (select distinct picture, reference from cell where sweep_id = $1) as pair
+        join image on image.picture = pair.picture
+        join score on score.image_id = image.id and score.reference in ('', pair.reference)
+        join unnest($2::text[], $3::text[], $4::int[]) as wanted (metric, variant, version)
+            on wanted.metric = score.metric and wanted.variant = score.variant and wanted.version = score.version
+        where $5::timestamptz is null or score.scored_at <= $5",
+        sweep,
+        &names,
+        &variants,
+        &versions,
+        at
     )
-    .fetch_all(pool)
-    .await
-    .context("read the scores")?;
-    let mut scores = Vec::with_capacity(rows.len());
-    for row in rows {
+    .fetch(pool);
+    let mut scores = Vec::new();
+    while let Some(row) = rows.try_next().await.context("read the scores")? {
         let metric = MetricId { metric: row.metric, variant: row.variant, version: u32::try_from(row.version)? };
-        if !metrics.contains(&metric) {
-            continue;
-        }
         let place = (Hash::try_from(row.picture)?, row.reference);
         for image in places.get(&place).into_iter().flatten() {
             scores.push(Score {
@@ -242,17 +264,25 @@ async fn scores(
             });
         }
     }
-    scores.sort_by(|a, b| (a.image, &a.metric).cmp(&(b.image, &b.metric)));
+    let value = |it: &Score| it.value.unwrap_or(f64::INFINITY);
+    scores.sort_by(|a, b| (a.image, &a.metric).cmp(&(b.image, &b.metric)).then(value(a).total_cmp(&value(b))));
+    scores.dedup_by(|a, b| (a.image, &a.metric) == (b.image, &b.metric));
     Ok(scores)
 }
 
-async fn set_scores(pool: &PgPool, sweep: i32, metrics: &BTreeSet<MetricId>) -> anyhow::Result<Vec<SetScore>> {
+async fn set_scores(
+    pool: &PgPool,
+    sweep: i32,
+    at: Option<OffsetDateTime>,
+    metrics: &BTreeSet<MetricId>,
+) -> anyhow::Result<Vec<SetScore>> {
     let rows = sqlx::query!(
         "select source.idx, metric, variant, version, value, why, n
         from source join set_score on set_score.set_key = source.set_key
-        where source.sweep_id = $1
+        where source.sweep_id = $1 and ($2::timestamptz is null or scored_at <= $2)
         order by source.idx, metric, variant",
-        sweep
+        sweep,
+        at
     )
     .fetch_all(pool)
     .await
@@ -273,16 +303,17 @@ async fn set_scores(pool: &PgPool, sweep: i32, metrics: &BTreeSet<MetricId>) -> 
     Ok(scores)
 }
 
-async fn failures(pool: &PgPool, sweep: i32) -> anyhow::Result<Vec<Failure>> {
+async fn failures(pool: &PgPool, sweep: i32, at: Option<OffsetDateTime>) -> anyhow::Result<Vec<Failure>> {
     let rows = sqlx::query!(
         "select ended.id as \"id!\", ended.kind as \"kind!\", ended.state as \"state!\", ended.error, ended.n_attempts as \"n_attempts!\",
             cell.source_idx as \"source_idx?\", cell.sample as \"sample?\"
         from sweep_job
         join job_history as ended on ended.id = sweep_job.job_id
         left join cell on cell.sweep_id = sweep_job.sweep_id and cell.picture = ended.subject
-        where sweep_job.sweep_id = $1 and ended.state <> 'done'
+        where sweep_job.sweep_id = $1 and ended.state <> 'done' and ($2::timestamptz is null or ended.ended_at <= $2)
         order by ended.id, cell.idx",
-        sweep
+        sweep,
+        at
     )
     .fetch_all(pool)
     .await

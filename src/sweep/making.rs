@@ -51,6 +51,8 @@ pub enum Prompts {
     File(String),
     /// The sweep itself.
     Inline(Vec<String>),
+    /// What a machine writes of pictures: index into [`Sweep::caption`](super::Sweep::caption).
+    Caption(usize),
 }
 
 /// Places in the text of a sweep, as bytes of it.

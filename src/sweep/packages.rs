@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use rayon::prelude::*;
 
-use super::Sweep;
+use super::block::meant;
+use super::{Sweep, making};
 use super::fault::{Collector, Faults};
 use super::inventory::{HashCache, Inventory, Progress, hash_file, hash_files};
 use super::making::Places;
@@ -62,7 +63,12 @@ impl Sweep {
         for block in &self.generate {
             let read = prompts::read(&block.prompts, block.limit, base);
             resources.prompts.push(read.unwrap_or_else(|error| {
-                faults.at(&block.places.subject, format!("{error:#}"), None);
+                let captions = self.caption.iter().map(|it| it.name.as_str());
+                let help = match &block.prompts {
+                    making::Prompts::File(path) => meant(path, captions),
+                    _ => None,
+                };
+                faults.at(&block.places.subject, format!("{error:#}"), help);
                 Vec::new()
             }));
             resources.find(&block.model.values, &block.places, &Part::ALL, base, &faults);

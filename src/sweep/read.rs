@@ -1,5 +1,6 @@
 //! From the text of a sweep file to a [`Sweep`], or to everything that is wrong with it.
 
+mod asking;
 mod axes;
 mod damage;
 mod limits;
@@ -32,6 +33,8 @@ const TOP: &[&str] = &[
     "damage",
     "generate",
     "reconstruct",
+    "judge",
+    "caption",
     "rehearse",
     "evaluate",
 ];
@@ -40,7 +43,7 @@ const IMAGES: &[&str] = &["name", "path", "captions", "model", "crop"];
 const EVALUATE: &[&str] = &["metrics", "reference", "max_pixels", "resources"];
 
 /// Blocks that sweeps are going to have: no misspellings.
-const LATER: &[&str] = &["finetune", "judge", "caption", "labels", "report", "schedule"];
+const LATER: &[&str] = &["finetune", "labels", "report", "schedule"];
 
 pub(super) fn sweep(text: &str, file_name: &str) -> Result<Sweep, Faults> {
     let faults = Collector::new(text, file_name);
@@ -75,12 +78,20 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let generate_blocks = blocks(&block, "generate", "[[generate]]");
     let reconstruct_blocks = blocks(&block, "reconstruct", "[[reconstruct]]");
     let rehearse_blocks = blocks(&block, "rehearse", "[[rehearse]]");
-    let names = Names::new(&image_blocks, &drafts, &[&generate_blocks, &reconstruct_blocks, &rehearse_blocks], faults);
+    let judge_blocks = blocks(&block, "judge", "[[judge]]");
+    let caption_blocks = blocks(&block, "caption", "[[caption]]");
+    let made =
+        [&generate_blocks[..], &reconstruct_blocks, &rehearse_blocks, &judge_blocks, &caption_blocks];
+    let names = Names::new(&image_blocks, &drafts, &made, faults);
     let images: Vec<Images> = image_blocks.iter().map(images).collect();
     let of = names.resolve(&drafts, faults);
     let damage: Vec<Damage> = drafts.into_iter().zip(of).map(|(draft, of)| draft.finish(of)).collect();
 
-    let generate: Vec<_> = generate_blocks.iter().map(|it| making::generate(it, &around)).collect();
+    let caption: Vec<_> = caption_blocks.iter().map(|it| asking::caption(it, &names, &around)).collect();
+    let captions: Vec<String> = caption.iter().map(|it| it.name.clone()).collect();
+    let judge: Vec<_> = judge_blocks.iter().map(|it| asking::judge(it, &names, &captions, &around)).collect();
+
+    let generate: Vec<_> = generate_blocks.iter().map(|it| making::generate(it, &captions, &around)).collect();
     let reconstruct: Vec<_> = reconstruct_blocks.iter().map(|it| making::reconstruct(it, &names, &around)).collect();
 
     let rehearse: Vec<_> = rehearse_blocks.iter().map(|it| rehearse::rehearse(it, &around)).collect();
@@ -106,6 +117,8 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
         None if block.has_misspelt("evaluate") => None,
         // Rehearsals make nothing to evaluate.
         None if !rehearse.is_empty() && images.is_empty() && generate.is_empty() => None,
+        // A sweep may only ask machines.
+        None if !(judge.is_empty() && caption.is_empty()) => None,
         None => {
             let help = "add `[evaluate]` with `metrics = [\"NAME\"]`".to_owned();
             faults.at(&(end..end), "the sweep is empty: it has no [evaluate]", help);
@@ -119,7 +132,7 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
         needs: Arc::default(),
     });
     let name = name.unwrap_or_default().value;
-    Sweep { name, on_failure, priority, max_running, limits, images, damage, generate, reconstruct, rehearse, evaluate }
+    Sweep { name, on_failure, priority, max_running, limits, images, damage, generate, reconstruct, judge, caption, rehearse, evaluate }
 }
 
 /// The name becomes a part of ids, which stand in file names and command lines.
@@ -230,7 +243,7 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
     let is_top = keys == TOP;
     let span = block.key_span(key);
     if is_top && LATER.contains(&key) {
-        let help = "this version has [[images]], [[damage]], [[generate]], [[reconstruct]] and [evaluate]".to_owned();
+        let help = "this version has [[images]], [[damage]], [[generate]], [[reconstruct]], [[judge]], [[caption]] and [evaluate]".to_owned();
         block.faults.at(&span, format!("`{key}` is not in this version yet"), help);
         return;
     }
@@ -242,6 +255,8 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
         ("[[generate]]", making::GENERATE),
         ("[[reconstruct]]", making::RECONSTRUCT),
         ("[evaluate]", EVALUATE),
+        ("[[judge]]", asking::JUDGE),
+        ("[[caption]]", asking::CAPTION),
         ("[[rehearse]]", rehearse::KEYS),
     ];
     let home = homes.iter().find(|it| it.1.contains(&key)).map(|it| format!("`{key}` belongs to {}", it.0));

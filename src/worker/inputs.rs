@@ -39,6 +39,8 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathere
             let pair: Vec<&Picture> = [&task.picture].into_iter().chain(&task.reference).collect();
             search.pictures(&pair).await?;
         }
+        Task::Judge(task) => search.pictures(&task.shown()).await?,
+        Task::Caption(task) => search.pictures(&[&task.picture]).await?,
         Task::Pool(task) => {
             let scores = read::pool_inputs(&bench.pool, &task.pictures, &task.metrics);
             search.inputs.scores = within(bench.patience, scores).await?;

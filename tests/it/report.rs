@@ -2,6 +2,8 @@
 
 mod browser;
 mod findings;
+mod models;
+mod paper;
 
 use std::path::{Path, PathBuf};
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::Serialize;
 
+use super::peak_mib;
 use crate::cli::Outcome;
 use crate::cli::enqueue::{Ask, Confirm, enqueue, load};
 use crate::cli::lines::{say, say_json};
@@ -133,10 +134,4 @@ fn spread(seconds: &[f64]) -> String {
     sorted.sort_by(f64::total_cmp);
     let (low, high) = (sorted[0], sorted[sorted.len() - 1]);
     format!("{:.2} s median of {} ({low:.2} to {high:.2})", sorted[sorted.len() / 2], sorted.len())
-}
-
-fn peak_mib() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? / 1024.0)
 }

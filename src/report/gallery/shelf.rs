@@ -38,6 +38,18 @@ impl<'a> Shelf<'a> {
         }
     }
 
+    /// What an image is a reconstruction of; none where it is none or cannot be had.
+    pub(super) fn original(&mut self, idx: usize) -> Option<Rgb> {
+        let original = self.findings.images[idx].original.as_ref()?;
+        match self.read(original.picture.content, original.path.as_deref()) {
+            Ok(whole) => image::apply(whole, &original.picture.steps).ok(),
+            Err(why) => {
+                self.fails(idx, format!("of its original, {why}"));
+                None
+            }
+        }
+    }
+
     /// Notes that an image cannot be shown.
     pub(super) fn fails(&mut self, idx: usize, why: String) {
         let images = self.failed.entry(why).or_default();

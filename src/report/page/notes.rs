@@ -101,24 +101,6 @@ pub(super) fn metrics(report: &Report) -> Table {
     table
 }
 
-/// Every image with its hashes.
-pub(super) fn images(report: &Report) -> (Table, String) {
-    let head =
-        vec![words("Source"), words("Sample"), numbers("Size"), words("Recipe (BLAKE3)"), words("File (BLAKE3)")];
-    let mut table = Table::new("Images and their hashes", head);
-    for it in report.images.iter().take(MAX_ROWS) {
-        let n_pixels = it.size.map_or(0.0, |(width, height)| f64::from(width) * f64::from(height));
-        table.rows.push(vec![
-            Cell::words(&report.sources[it.source].name),
-            Cell::words(&it.sample),
-            Cell::number(format::size(it.size), n_pixels),
-            Cell::words(it.key.to_string()).classed("code"),
-            Cell::words(it.content.to_string()).classed("code"),
-        ]);
-    }
-    (table, cut(report.images.len()))
-}
-
 fn some(table: Table) -> Option<Table> {
     (!table.rows.is_empty()).then_some(table)
 }

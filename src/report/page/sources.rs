@@ -84,7 +84,7 @@ impl Missing<'_> {
     }
 }
 
-fn metric_head(label: &str, unit: &str, better: Option<crate::metrics::Better>) -> Head {
+pub(super) fn metric_head(label: &str, unit: &str, better: Option<crate::metrics::Better>) -> Head {
     let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
     numbers(label).hinting(format!("{}{unit}", format::arrow(better)), format::arrow_words(better))
 }

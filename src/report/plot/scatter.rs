@@ -30,6 +30,22 @@ pub(in crate::report) fn chart(report: &Report, relation: &Relation) -> Svg {
         let some_of_family = of_family.step_by(thinning(report));
         svg.dots(&format!("big f{}", family % 8), some_of_family.map(|it| (x.at(it.x), y.at(it.y))));
     }
+    if let Some(fit) = &relation.fit {
+        let at = |x: f64| fit.intercept + fit.slope * x;
+        let ends = relation
+            .points
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(it.x), high.max(it.x)));
+        // Straight where both axes are; a logarithmic one bends it.
+        let steps = (0..=32).map(|it| ends.0 + (ends.1 - ends.0) * f64::from(it) / 32.0);
+        let inside = relation
+            .points
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(it.y), high.max(it.y)));
+        let line: Vec<(f64, f64)> =
+            steps.filter(|it| (inside.0..=inside.1).contains(&at(*it))).map(|it| (x.at(it), y.at(at(it)))).collect();
+        svg.path("fit", &line);
+    }
     svg.text("axis end", (WIDTH - RIGHT, HEIGHT - 6.0), &format!("{} →", report.metrics[relation.x].label));
     svg.text("axis start", (2.0, 12.0), &format!("↑ {}", report.metrics[relation.y].label));
     svg

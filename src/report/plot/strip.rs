@@ -1,6 +1,6 @@
 //! One metric's scores source by source: a dot for each image, a box from quartile to quartile, the mean with its interval.
 
-use super::{Axis, Svg};
+use super::{Axis, Svg, shortened};
 use crate::report::view::Report;
 
 const WIDTH: f64 = 344.0;
@@ -9,7 +9,7 @@ const ROW: f64 = 36.0;
 const BOTTOM: f64 = 24.0;
 const MAX_NAME: usize = 52;
 /// More dots than this in one chart would be a bar, and heavy.
-const MAX_DOTS: usize = 6_000;
+const MAX_DOTS: usize = 3_000;
 
 /// Of how many images one gets a dot.
 pub(in crate::report) fn thinning(report: &Report) -> usize {
@@ -31,7 +31,7 @@ pub(in crate::report) fn chart(report: &Report, metric: usize) -> Svg {
     for (idx, source) in rows.into_iter().enumerate() {
         let cell = &source.cells[metric];
         let (top, y) = (ROW * idx as f64, ROW * idx as f64 + 22.0);
-        svg.text("name", (SIDE - 6.0, top + 11.0), &shortened(&source.name));
+        svg.text("name", (SIDE - 6.0, top + 11.0), &shortened(&source.name, MAX_NAME));
         if let Some([low, middle, high]) = cell.quartiles.filter(|_| cell.n > 3) {
             svg.rect("box", (x.at(low), y - 5.0), (x.at(high), y + 5.0));
             svg.line("median", (x.at(middle), y - 5.0), (x.at(middle), y + 5.0));
@@ -48,11 +48,4 @@ pub(in crate::report) fn chart(report: &Report, metric: usize) -> Svg {
         }
     }
     svg
-}
-
-fn shortened(name: &str) -> String {
-    if name.chars().count() <= MAX_NAME {
-        return name.to_owned();
-    }
-    name.chars().take(MAX_NAME - 1).chain(['…']).collect()
 }

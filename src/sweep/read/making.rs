@@ -42,10 +42,10 @@ const FORMATS: &[(&str, FileFormat)] = &[("png", FileFormat::Png), ("jpeg95", Fi
 const EXPAND: &[(&str, Expand)] = &[("grid", Expand::Grid), ("zip", Expand::Zip)];
 
 /// The block, with anything in the place of what is wrong; its faults know that.
-pub(super) fn generate(block: &Block, around: &Wants) -> Generate {
+pub(super) fn generate(block: &Block, captions: &[String], around: &Wants) -> Generate {
     check_keys(block, GENERATE);
     let absent = || block.span.clone();
-    let (prompts, subject) = prompts(block);
+    let (prompts, subject) = prompts(block, captions);
     let model = models(block);
     if block.get("size").is_none() {
         block.missing("size", "\"2048x2048\"");
@@ -174,15 +174,16 @@ fn models(block: &Block) -> Axis<Placed<String>> {
     model
 }
 
-/// Where the prompts come from, and their place.
-fn prompts(block: &Block) -> (Prompts, std::ops::Range<usize>) {
+/// Where the prompts come from, and their place: a [[caption]] block of that name goes before a file.
+fn prompts(block: &Block, captions: &[String]) -> (Prompts, std::ops::Range<usize>) {
     let Some(value) = block.get("prompts") else {
         block.missing("prompts", "\"prompts.jsonl\"");
         return (Prompts::Inline(Vec::new()), block.span.clone());
     };
     let DeValue::Array(list) = value.get_ref() else {
         let text = block.text("prompts").unwrap_or_default().value;
-        return (Prompts::File(text), value.span());
+        let caption = captions.iter().position(|it| *it == text);
+        return (caption.map_or(Prompts::File(text), Prompts::Caption), value.span());
     };
     if list.is_empty() {
         block.faults.at(&value.span(), "the list `prompts` is empty", "give it a prompt".to_owned());

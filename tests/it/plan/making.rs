@@ -27,6 +27,7 @@ pub fn resources(sweep: &Sweep, inventory: &mut Inventory) {
         let texts = match &block.prompts {
             Prompts::Inline(texts) => texts.clone(),
             Prompts::File(path) => vec![format!("the first of {path}"), format!("the second of {path}")],
+            Prompts::Caption(_) => Vec::new(),
         };
         let name = |idx: usize| if idx == 0 { "a".to_owned() } else { format!("p{:04}", idx + 1) };
         let prompt = |(idx, text)| Prompt { sample: name(idx), text };

@@ -7,7 +7,7 @@ result.handlers = Array.from(document.querySelectorAll("*")).filter((it) =>
   Array.from(it.attributes).some((attribute) => attribute.name.startsWith("on"))).length;
 result.foreign = Array.from(document.querySelectorAll("[src],[href]")).filter((it) =>
   !/^(data:|#)/.test(it.getAttribute("src") || it.getAttribute("href"))).length;
-result.unnamed = Array.from(document.querySelectorAll("main img, svg")).filter((it) =>
+result.unnamed = Array.from(document.querySelectorAll("main img, svg:not([aria-hidden])")).filter((it) =>
   !(it.alt || it.getAttribute("aria-label"))).length;
 result.title = document.title;
 result.samples = Array.from(document.querySelectorAll("article h3"), (it) => it.firstChild.textContent.trim());

@@ -1,0 +1,6 @@
+//! The paper's tables with ours in their form.
+
+pub(super) mod published;
+mod rows;
+
+pub(super) use self::rows::tables;
