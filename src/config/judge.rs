@@ -79,7 +79,8 @@ mod tests {
         assert!(read(&[]).unwrap().is_none());
         let settings = read(&[("OPENAI_API_KEY", "a")]).unwrap().unwrap();
         assert_eq!(settings.url, "https://api.openai.com/v1");
-        let pairs = [("OPENAI_API_KEY", "a"), ("JOBCTL_OPENAI_KEY", "b"), ("JOBCTL_OPENAI_URL", "http://gpu-7:8000/v1/")];
+        let pairs =
+            [("OPENAI_API_KEY", "a"), ("JOBCTL_OPENAI_KEY", "b"), ("JOBCTL_OPENAI_URL", "http://gpu-7:8000/v1/")];
         let settings = read(&pairs).unwrap().unwrap();
         assert_eq!((settings.url.as_str(), settings.key.as_ref().unwrap().reveal()), ("http://gpu-7:8000/v1", "b"));
         assert!(!format!("{settings:?}").contains('b'.to_string().repeat(2).as_str()));
@@ -89,7 +90,9 @@ mod tests {
 
     #[test]
     fn addresses_with_keys_are_refused_and_not_shown() {
-        for wrong in ["api.openai.com", "ftp://x/v1", "https://me:secret@x/v1", "https://x/v1?key=secret", "https://x/#secret"] {
+        for wrong in
+            ["api.openai.com", "ftp://x/v1", "https://me:secret@x/v1", "https://x/v1?key=secret", "https://x/#secret"]
+        {
             let error = plain_url(wrong).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }

@@ -88,7 +88,8 @@ mod tests {
         let reply = Reply::read(body);
         assert_eq!((reply.content.as_str(), reply.tokens_in, reply.tokens_out), ("a fox", Some(1700), Some(4)));
         assert_eq!(reply.snapshot.as_deref(), Some("gpt-4o-2024-08-06"));
-        for body in ["", "<html>", "[]", "{}", r#"{"choices": []}"#, r#"{"choices": [{"message": {"content": null}}]}"#] {
+        for body in ["", "<html>", "[]", "{}", r#"{"choices": []}"#, r#"{"choices": [{"message": {"content": null}}]}"#]
+        {
             assert_eq!(Reply::read(body).content, "", "{body}");
         }
         let parts = r#"{"choices": [{"message": {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}}]}"#;

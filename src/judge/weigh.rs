@@ -67,7 +67,15 @@ pub fn captioned(replies: &[Reply]) -> Weighed<Result<String, String>> {
 
 /// How refusals begin.
 const REFUSALS: [&str; 9] = [
-    "i'm sorry", "i am sorry", "sorry,", "i can't", "i cannot", "i'm unable", "i am unable", "i'm not able", "as an ai",
+    "i'm sorry",
+    "i am sorry",
+    "sorry,",
+    "i can't",
+    "i cannot",
+    "i'm unable",
+    "i am unable",
+    "i'm not able",
+    "as an ai",
 ];
 
 /// A caption as it is used: one line, without quotes around it.
@@ -141,7 +149,11 @@ mod tests {
         assert_eq!(choices(&[]), None);
         assert_eq!(choices(&[whole.clone()]), Some(vec![First, Second]));
         assert_eq!(choices(&[half.clone()]), None);
-        assert_eq!(choices(&[half.clone(), whole]), Some(vec![Second, Second]), "the first answer stands where it says something");
+        assert_eq!(
+            choices(&[half.clone(), whole]),
+            Some(vec![Second, Second]),
+            "the first answer stands where it says something"
+        );
         assert_eq!(choices(&[half.clone(), half]), Some(vec![Second, Invalid]));
         assert_eq!(choices(&[reply("I can't."), reply("")]), Some(vec![Invalid, Invalid]));
     }

@@ -32,13 +32,13 @@ pub(super) struct Captioned {
 /// What is to be captioned, block by block.
 pub(super) fn captions(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Vec<Vec<Captioned>>> {
     let captioned = |block: &crate::sweep::asking::Caption| {
-        let images = sweep.images.get(block.of).with_context(|| format!("`{}` is of no [[images]] block", block.name))?;
+        let images =
+            sweep.images.get(block.of).with_context(|| format!("`{}` is of no [[images]] block", block.name))?;
         let steps: Vec<Step> = images.crop.map(|size| Step::Crop { size }).into_iter().collect();
         let files = inventory.blocks[block.of].iter().map(|file| {
             let picture = Picture::of_file(file.content, steps.clone());
             let subject = picture.key();
-            let task =
-                Caption { picture, question: block.question.clone(), manner: block.terms.manner.clone() };
+            let task = Caption { picture, question: block.question.clone(), manner: block.terms.manner.clone() };
             let size = file.size.map_or(UNKNOWN, |it| size_after(it, &steps));
             let input = Texts::of_caption(&task).input_tokens(&task.manner, &[size]);
             let job = job(Task::Caption(task), subject, &block.terms);

@@ -3,6 +3,7 @@
 pub(super) mod forest;
 pub(super) mod histogram;
 pub(super) mod ladder;
+pub(super) mod opinion;
 pub(super) mod scatter;
 pub(super) mod strip;
 

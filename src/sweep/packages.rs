@@ -7,11 +7,11 @@ use anyhow::Context;
 use rayon::prelude::*;
 
 use super::block::meant;
-use super::{Sweep, making};
 use super::fault::{Collector, Faults};
 use super::inventory::{HashCache, Inventory, Progress, hash_file, hash_files};
 use super::making::Places;
 use super::prompts::{self, Prompt};
+use super::{Sweep, making};
 use crate::job::Hash;
 use crate::job::task::making::{Part, Partition};
 use crate::models::package::Package;

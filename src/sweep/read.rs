@@ -80,8 +80,7 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let rehearse_blocks = blocks(&block, "rehearse", "[[rehearse]]");
     let judge_blocks = blocks(&block, "judge", "[[judge]]");
     let caption_blocks = blocks(&block, "caption", "[[caption]]");
-    let made =
-        [&generate_blocks[..], &reconstruct_blocks, &rehearse_blocks, &judge_blocks, &caption_blocks];
+    let made = [&generate_blocks[..], &reconstruct_blocks, &rehearse_blocks, &judge_blocks, &caption_blocks];
     let names = Names::new(&image_blocks, &drafts, &made, faults);
     let images: Vec<Images> = image_blocks.iter().map(images).collect();
     let of = names.resolve(&drafts, faults);
@@ -132,7 +131,21 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
         needs: Arc::default(),
     });
     let name = name.unwrap_or_default().value;
-    Sweep { name, on_failure, priority, max_running, limits, images, damage, generate, reconstruct, judge, caption, rehearse, evaluate }
+    Sweep {
+        name,
+        on_failure,
+        priority,
+        max_running,
+        limits,
+        images,
+        damage,
+        generate,
+        reconstruct,
+        judge,
+        caption,
+        rehearse,
+        evaluate,
+    }
 }
 
 /// The name becomes a part of ids, which stand in file names and command lines.

@@ -30,13 +30,7 @@ pub fn caption(task: &Caption, inputs: &Inputs) -> Result<Output, TaskError> {
     Ok(Output::Ready { files: vec![ready(&task.picture, None, task.manner.side, "0.jpg", inputs)?] })
 }
 
-fn ready(
-    picture: &Picture,
-    crop: Option<Crop>,
-    side: u32,
-    name: &str,
-    inputs: &Inputs,
-) -> Result<OsString, TaskError> {
+fn ready(picture: &Picture, crop: Option<Crop>, side: u32, name: &str, inputs: &Inputs) -> Result<OsString, TaskError> {
     let bytes = inputs.read(&picture.content)?;
     let fatal = |error: image::ImageError| TaskError::Fatal(error.into());
     let mut rgb = image::make(&bytes, &picture.steps, MAX_PIXELS).map_err(fatal)?;

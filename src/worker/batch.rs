@@ -96,15 +96,8 @@ impl Batch {
     pub async fn begin(&self) -> anyhow::Result<Uuid> {
         let id = Uuid::now_v7();
         let (host, program, machine) = (machine::host(), machine::program(), machine::describe());
-        let introduction = Introduction {
-            id,
-            host: &host,
-            program: &program,
-            machine: &machine,
-            n_slots: 0,
-            labels: &[],
-            gpus: &[],
-        };
+        let introduction =
+            Introduction { id, host: &host, program: &program, machine: &machine, n_slots: 0, labels: &[], gpus: &[] };
         register(&self.bench.pool, &introduction).await?;
         Ok(id)
     }
@@ -140,8 +133,7 @@ impl Batch {
         let task = resolved(&self.bench, &job.task).await?.map_err(anyhow::Error::msg)?;
         let (Some(texts), Some(manner)) = (texts(&task), task.manner()) else { bail!("nobody is asked for this") };
         let kept = kept(raw.as_bytes());
-        let is_new =
-            asking::import(&mut tx, &job.key, nth, &manner.model, &texts.hash(), &kept, &reply).await?;
+        let is_new = asking::import(&mut tx, &job.key, nth, &manner.model, &texts.hash(), &kept, &reply).await?;
         if job.state == State::Done.word() {
             tx.commit().await.context("store the answer")?;
             return Ok(Taken::Known);

@@ -72,7 +72,9 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         say(format_args!("{slug}: {n_requests} requests"));
         written.iter().for_each(|it| say(format_args!("  {}", it.display())));
         if n_waiting > 0 {
-            say(format_args!("  {n_waiting} jobs wait for pictures or captions, or a worker is at them: export again later"));
+            say(format_args!(
+                "  {n_waiting} jobs wait for pictures or captions, or a worker is at them: export again later"
+            ));
         }
         if n_requests > 0 {
             say("send them, then `jobctl judge import` what comes back");

@@ -4,7 +4,8 @@ use super::{Choice, MOST_REASON, Reading};
 use crate::judge::text::cut;
 
 /// What may stand around a verdict.
-const MARKS: &[char] = &['*', '_', '`', '"', '\'', '<', '>', '[', ']', '(', ')', '{', '}', '#', '|', '-', '•', ' ', '\n'];
+const MARKS: &[char] =
+    &['*', '_', '`', '"', '\'', '<', '>', '[', ']', '(', ')', '{', '}', '#', '|', '-', '•', ' ', '\n'];
 
 /// The choice that a part of an answer makes, and where the rest of it begins; none if it makes none.
 pub(super) fn read(segment: &str, reading: Reading) -> Option<(Choice, usize)> {
@@ -68,8 +69,19 @@ const DOUBTS: [&str; 22] = [
 ];
 /// Words for a draw.
 const TIES: [&str; 13] = [
-    "both", "neither", "equal", "equally", "similar", "similarly", "tie", "tied", "draw", "comparable", "identical",
-    "indistinguishable", "same",
+    "both",
+    "neither",
+    "equal",
+    "equally",
+    "similar",
+    "similarly",
+    "tie",
+    "tied",
+    "draw",
+    "comparable",
+    "identical",
+    "indistinguishable",
+    "same",
 ];
 
 /// The sentence, or a word for a draw, or exactly one side named. `original` is the clause with its capitals.
@@ -117,8 +129,7 @@ fn names(words: &[&str], original: &str, side: usize) -> bool {
     });
     // In small letters `a` is an article.
     let capital = letter.to_ascii_uppercase();
-    let capitals: Vec<&str> =
-        original.split(|it: char| !it.is_alphanumeric()).filter(|it| !it.is_empty()).collect();
+    let capitals: Vec<&str> = original.split(|it: char| !it.is_alphanumeric()).filter(|it| !it.is_empty()).collect();
     let by_letter = capitals.windows(2).any(|pair| {
         things.contains(&pair[0].to_ascii_lowercase().as_str()) && pair[1] == capital
             || pair[0] == capital && ["is", "wins", "looks"].contains(&pair[1])
@@ -137,7 +148,10 @@ fn has_run(words: &[&str], run: &[&str]) -> bool {
 pub(super) fn reason(rest: &str) -> String {
     let lower = rest.to_ascii_lowercase();
     let leads = ["the reason is that", "the reason is:", "the reason is", "the reason:", "reason:", "because"];
-    let after = leads.iter().filter_map(|it| lower.find(it).map(|at| (at, at + it.len()))).min_by_key(|it| (it.0, usize::MAX - it.1));
+    let after = leads
+        .iter()
+        .filter_map(|it| lower.find(it).map(|at| (at, at + it.len())))
+        .min_by_key(|it| (it.0, usize::MAX - it.1));
     let said = after.map_or(rest, |it| &rest[it.1..]);
     let marks: &[char] = &['*', '_', '`', '"', '<', '>', '[', ']', '{', '}', '#', '|', '-', '\n', ' ', ':', ','];
     let said = said.trim_start_matches(['.', ';', '!', '?']).trim_matches(marks);

@@ -4,7 +4,8 @@ use super::Reading;
 use crate::job::task::asking::Aspect;
 
 /// What may stand before a heading, and around it.
-const MARKS: &[char] = &['*', '#', '-', '_', '>', '`', '"', '\'', '[', ']', '(', ')', '{', '}', '<', '|', '+', '•', ' '];
+const MARKS: &[char] =
+    &['*', '#', '-', '_', '>', '`', '"', '\'', '[', ']', '(', ')', '{', '}', '<', '|', '+', '•', ' '];
 
 /// The parts of a text, each with its aspect, in the text's order. An aspect may have several, or none.
 pub(super) fn segments<'a>(text: &'a str, aspects: &[Aspect], reading: Reading) -> Vec<(Aspect, &'a str)> {

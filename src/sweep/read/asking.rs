@@ -125,7 +125,8 @@ fn terms(block: &Block, max_tokens: u32, title: &'static str, around: &Wants) ->
     let prices = prices.or_else(|| listed_prices(&model));
     let is_free = prices.is_some_and(|it| it.input == 0.0 && it.output == 0.0);
     if prices.is_none() && block.get("prices").is_none() {
-        let help = "add `prices = { input = 2.5, output = 10.0 }`, US dollars for 10^6 tokens; 0 for a model of your own";
+        let help =
+            "add `prices = { input = 2.5, output = 10.0 }`, US dollars for 10^6 tokens; 0 for a model of your own";
         block.faults.at(&block.key_span("model"), format!("nobody knows what `{model}` costs"), help.to_owned());
     } else if !is_free && block.get("budget").is_none() && !block.has_misspelt("budget") {
         let help = "add `budget = 5.0`, the most US dollars that it may cost in all".to_owned();

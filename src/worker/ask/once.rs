@@ -159,12 +159,7 @@ impl Asking {
     }
 
     /// What follows from a request without an answer: waiting and asking again, or the attempt's end.
-    async fn bear(
-        &mut self,
-        trouble: Trouble,
-        manner: &Manner,
-        wishes: &mut watch::Receiver<Wish>,
-    ) -> Result<(), End> {
+    async fn bear(&mut self, trouble: Trouble, manner: &Manner, wishes: &mut watch::Receiver<Wish>) -> Result<(), End> {
         let error = trouble.to_string();
         tracing::warn!(job = self.job.0, error, "a request was not answered");
         match trouble {

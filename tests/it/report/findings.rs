@@ -194,6 +194,8 @@ pub fn findings(directory: &Path) -> Findings {
         sources: sources.into_iter().map(|it| it.0).collect(),
         images,
         scores,
+        ratings: Vec::new(),
+        verdicts: Vec::new(),
         set_scores,
         failures: vec![
             Failure {
