@@ -195,7 +195,7 @@ impl File {
         let read = read(&table, &mapping, &defaults);
         let items = match &args.key {
             Some(path) => sheet::read(path)?,
-            None if mapping.has("item") && !mapping.has("path") && !mapping.has("hash") && !mapping.has("sample") => {
+            None if mapping.has("item") => {
                 bail!("the sheet names its items blindly: `--key FILE` says what they are")
             }
             None => BTreeMap::new(),

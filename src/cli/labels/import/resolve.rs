@@ -118,7 +118,7 @@ impl Resolver {
             (Some(only), None) => Ok(only.picture),
             (None, _) => {
                 let of = source.map_or_else(String::new, |it| format!(" of `{it}`"));
-                let near = self.places.iter().filter(fits_source);
+                let near = self.places.iter().rev().filter(fits_source);
                 let near = near.map(|it| (strsim::jaro_winkler(&it.sample, sample), &it.sample));
                 let near = near.filter(|it| it.0 > 0.85).max_by(|a, b| a.0.total_cmp(&b.0));
                 let meant = near.map_or_else(String::new, |it| format!("; did you mean `{}`?", it.1));
