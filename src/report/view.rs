@@ -1,12 +1,16 @@
 //! What a report says, as one plain value: computed first, pinned by tests, then rendered.
 
 mod board;
+mod opinions;
 mod paper;
 mod relation;
 
 use serde::Serialize;
 
 pub use self::board::{Entrant, Lead, Standing};
+pub use self::opinions::{
+    Basis, By, JudgeRow, OpinionRow, OpinionTable, Opinions, PairComparison, Preference, StrengthTable,
+};
 pub use self::paper::{PaperColumn, PaperRow, PaperTable, PaperValue, SizeRow, Sizes};
 pub use self::relation::{Correlation, Fit, How, Point, Relation, RelationRow};
 use super::history::Nights;
@@ -35,6 +39,12 @@ pub struct Report {
     pub entrants: Vec<Entrant>,
     /// Who leads by which main metric; none with fewer than two models.
     pub leads: Vec<Lead>,
+    /// Models compared two by two, metric by metric.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<PairComparison>,
+    /// What people and machine judges say of the pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opinions: Option<Opinions>,
     /// The paper's tables for which there is something of ours.
     pub paper: Vec<PaperTable>,
     /// How large the pictures of data sets are.

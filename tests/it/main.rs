@@ -8,6 +8,7 @@ mod dataset;
 mod gpu;
 mod image;
 mod judge;
+mod labels;
 mod mail;
 mod making;
 mod metrics;

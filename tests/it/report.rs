@@ -3,6 +3,7 @@
 mod browser;
 mod findings;
 mod models;
+mod opinions;
 mod paper;
 
 use std::path::{Path, PathBuf};
