@@ -33,7 +33,7 @@ pub(super) fn entrants(
         .into_par_iter()
         .map(|metric| {
             let values = by_sample(metric, images, &of_entrant, entrants.len());
-            standings(metric, &values, &entrants, &metrics[metric], bootstrap)
+            standings(metric, &values, &entrants, sources, &metrics[metric], bootstrap)
         })
         .collect();
     let mut leads = Vec::new();
@@ -126,13 +126,22 @@ fn standings(
     metric: usize,
     values: &[BTreeMap<&str, f64>],
     entrants: &[Entrant],
+    sources: &[SourceRow],
     column: &Column,
     bootstrap: &Bootstrap,
 ) -> (Vec<Standing>, Option<Lead>) {
     let mut standings: Vec<Standing> = values
         .iter()
-        .map(|it| {
+        .zip(entrants)
+        .map(|(it, entrant)| {
             let values: Vec<f64> = it.values().copied().collect();
+            // What the table of sources says of the same images is said here too.
+            if let [source] = entrant.sources.as_slice()
+                && sources[*source].cells[metric].n == values.len()
+            {
+                let cell = &sources[*source].cells[metric];
+                return Standing { n: cell.n, mean: cell.mean, interval: cell.interval, tier: None };
+            }
             Standing { n: values.len(), mean: mean(&values), interval: bootstrap.bca_of_mean(&values), tier: None }
         })
         .collect();

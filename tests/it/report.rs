@@ -2,8 +2,10 @@
 
 mod browser;
 mod findings;
+mod judges;
 mod models;
 mod paper;
+mod reading;
 
 use std::path::{Path, PathBuf};
 
