@@ -62,4 +62,4 @@ bench-queue: ## Time the queue against riverqueue and Procrastinate, on one priv
 	cargo build --release
 	cargo build --manifest-path benches/peers/queue/Cargo.toml --target-dir target/peers
 	url=$$(env -u DATABASE_URL target/release/jobctl db url); \
-	$(BENCH)/bin/python benches/queue.py target/release/jobctl target/peers/debug/queue-peer $(BENCH)/bin/python "$$url" $(QUEUE)
+	$(BENCH)/bin/python benches/queues.py target/release/jobctl target/peers/debug/queue-peer $(BENCH)/bin/python "$$url" $(QUEUE)

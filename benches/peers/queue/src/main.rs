@@ -19,7 +19,7 @@ struct Noop {
     at_us: u64,
 }
 
-/// What is done; see `benches/queue.py`.
+/// What is done; see `benches/queues.py`.
 struct Ask {
     url: String,
     n: HashMap<String, u64>,

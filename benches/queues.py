@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The queue against riverqueue and Procrastinate: one Postgres, the same connections and executors, in turns.
 
-usage: benches/queue.py JOBCTL RIVER_PEER PYTHON URL [--rounds 3] [--jobs 20000] [--seconds 20] [--history 10000000]
+usage: benches/queues.py JOBCTL RIVER_PEER PYTHON URL [--rounds 3] [--jobs 20000] [--seconds 20] [--history 10000000]
        [--pool 10] [--only burn,latency,enqueue] [--quick]
 
 Each scenario has a database of its own, dropped afterwards. Prints one table; every figure is the median of the rounds,
