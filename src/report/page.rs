@@ -150,14 +150,14 @@ fn sections(report: &Report, gallery: &Gallery) -> Vec<(&'static str, &'static s
     let has_sheets = gallery.sheet.is_some() || gallery.worded.is_some() || !gallery.shapes.is_empty();
     [
         ("board", "Leaderboard", !report.entrants.is_empty()),
+        ("paper", "Tables of the paper", !report.paper.is_empty()),
         ("compare", "Side by side", !gallery.comparisons.is_empty()),
         ("sheets", "Contact sheets", has_sheets),
-        ("paper", "Tables of the paper", !report.paper.is_empty()),
-        ("sizes", "Sizes", report.sizes.is_some()),
         ("sources", "Sources", true),
         ("ladders", "Damage ladders", !report.ladders.is_empty() && report.metrics.iter().any(|it| it.main)),
         ("distributions", "Distributions", true),
         ("relation", "Texture and compression", report.relation.is_some()),
+        ("sizes", "Sizes", report.sizes.is_some()),
         ("generated", "Generated images", makes(|it| matches!(it, Making::Generated { .. }))),
         ("reconstructions", "Reconstructions", makes(|it| matches!(it, Making::Reconstructed { .. }))),
         ("gallery", "Gallery", has_gallery(gallery)),
