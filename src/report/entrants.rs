@@ -63,8 +63,9 @@ pub(super) fn entrants(
 
 /// Sources that differ in the seed alone are one; rungs and reconstructions are none.
 fn grouped(sources: &[SourceRow], images: &[ImageRow]) -> Vec<Entrant> {
+    // Of each source: nothing known, one size, or several. Pictures that are yet to be made have none.
     let mut sizes: Vec<Option<Option<(u32, u32)>>> = vec![None; sources.len()];
-    for it in images {
+    for it in images.iter().filter(|it| it.size.is_some()) {
         let size = &mut sizes[it.source];
         *size = Some(size.map_or(it.size, |of_others| of_others.filter(|_| of_others == it.size)));
     }

@@ -6,6 +6,7 @@ mod judges;
 mod models;
 mod paper;
 mod reading;
+mod whole;
 
 use std::path::{Path, PathBuf};
 
