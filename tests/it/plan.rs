@@ -3,6 +3,7 @@
 mod asking;
 mod laws;
 mod making;
+mod training;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -81,7 +82,8 @@ fn check_laws(plan: &Plan) {
             }
             model => {
                 assert_eq!(job.affinity, model.model());
-                assert_eq!(job.subject.is_none(), matches!(model, Task::Encode(_)));
+                let makes_none = matches!(model, Task::Encode(_) | Task::Prepare(_) | Task::Finetune(_));
+                assert_eq!(job.subject.is_none(), makes_none);
             }
         }
     }
