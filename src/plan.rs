@@ -220,7 +220,7 @@ pub enum EdgeKind {
 }
 
 impl Plan {
-    /// The hash of all that the sweep asks for: its name, sources, pictures and tasks.
+    /// The hash of all that the sweep asks for: its name, sources, pictures, tasks, and what its blocks that ask are called.
     /// Where the files lie and in which hurry they are does not matter.
     pub fn key(&self) -> Hash {
         let mut hasher = blake3::Hasher::new();
@@ -243,6 +243,10 @@ impl Plan {
         for it in &self.trainings {
             hash_text(&mut hasher, &it.name);
             hasher.update(&it.key.0);
+        }
+        // Under another name a block has a budget of its own.
+        for block in &self.asking {
+            hash_text(&mut hasher, &block.name);
         }
         Hash(*hasher.finalize().as_bytes())
     }

@@ -1,9 +1,11 @@
 //! Several sweeps as one: what a definition picks from each, so that models of different sweeps stand side by side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::definition::Definition;
 use super::history::pooled_name;
+use crate::job::Hash;
+use crate::labels::{Rating, Verdict};
 use crate::store::findings::Findings;
 
 /// What the definition asks for of these findings, as those of one sweep. `definition_text` stands where a sweep's file
@@ -23,6 +25,8 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
         images: Vec::new(),
         scores: Vec::new(),
         set_scores: Vec::new(),
+        ratings: Vec::new(),
+        verdicts: Vec::new(),
         failures: Vec::new(),
         trainings: Vec::new(),
     };
@@ -88,6 +92,11 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
                 merged.failures.push(failure);
             }
         }
+        // The same picture may be in several sweeps, and so may what was said of it.
+        let known: HashSet<Hash> = merged.ratings.iter().map(Rating::key).collect();
+        merged.ratings.extend(it.ratings.into_iter().filter(|it| !known.contains(&it.key())));
+        let known: HashSet<Hash> = merged.verdicts.iter().map(Verdict::key).collect();
+        merged.verdicts.extend(it.verdicts.into_iter().filter(|it| !known.contains(&it.key())));
         merged.busy_seconds += it.busy_seconds;
         merged.machines.extend(it.machines);
         for (state, n) in it.jobs {

@@ -4,6 +4,8 @@ pub(super) mod curves;
 pub(super) mod forest;
 pub(super) mod histogram;
 pub(super) mod ladder;
+pub(super) mod nights;
+pub(super) mod opinion;
 pub(super) mod scatter;
 pub(super) mod strip;
 

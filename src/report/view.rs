@@ -1,14 +1,19 @@
 //! What a report says, as one plain value: computed first, pinned by tests, then rendered.
 
 mod board;
+mod opinions;
 mod paper;
 mod relation;
 
 use serde::Serialize;
 
 pub use self::board::{Entrant, Lead, Standing};
+pub use self::opinions::{
+    Basis, By, JudgeRow, OpinionRow, OpinionTable, Opinions, PairComparison, Preference, StrengthTable,
+};
 pub use self::paper::{PaperColumn, PaperRow, PaperTable, PaperValue, SizeRow, Sizes};
 pub use self::relation::{Correlation, Fit, How, Point, Relation, RelationRow};
+use super::history::Nights;
 use crate::job::task::MetricId;
 use crate::job::task::making::Part;
 use crate::job::{Hash, State};
@@ -34,6 +39,12 @@ pub struct Report {
     pub entrants: Vec<Entrant>,
     /// Who leads by which main metric; none with fewer than two models.
     pub leads: Vec<Lead>,
+    /// Models compared two by two, metric by metric.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<PairComparison>,
+    /// What people and machine judges say of the pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opinions: Option<Opinions>,
     /// The paper's tables for which there is something of ours.
     pub paper: Vec<PaperTable>,
     /// How large the pictures of data sets are.
@@ -54,6 +65,9 @@ pub struct Report {
     pub images: Vec<ImageRow>,
     /// How intervals were made.
     pub bootstrap: Bootstrap,
+    /// The night against those before it, where a definition asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nights: Option<Nights>,
     /// The models that the sweep trains.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trainings: Vec<TrainedModel>,

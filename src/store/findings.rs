@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::task::finetune::Finetune;
 use crate::job::task::{MetricId, Picture};
 use crate::job::{Hash, JobId, State};
+use crate::labels::{Rating, Verdict};
 pub use crate::plan::{Making, Rung};
 
 /// A sweep and all that is known of it at one moment.
@@ -36,6 +37,12 @@ pub struct Findings {
     pub scores: Vec<Score>,
     /// Scores of whole sources.
     pub set_scores: Vec<SetScore>,
+    /// What was said of the pictures, a number each.
+    #[serde(default)]
+    pub ratings: Vec<Rating>,
+    /// What was said of two of them.
+    #[serde(default)]
+    pub verdicts: Vec<Verdict>,
     /// What did not work, and why.
     pub failures: Vec<Failure>,
     /// The models that it trains.

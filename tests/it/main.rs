@@ -7,6 +7,8 @@ mod correlate;
 mod dataset;
 mod gpu;
 mod image;
+mod judge;
+mod labels;
 mod mail;
 mod making;
 mod metrics;

@@ -1,5 +1,6 @@
 //! Plans: what a sweep comes to.
 
+mod asking;
 mod laws;
 mod making;
 mod training;
@@ -70,6 +71,14 @@ fn check_laws(plan: &Plan) {
             Task::Pool(task) => {
                 assert!(task.pictures.is_sorted_by(|a, b| a < b) && !task.pictures.is_empty());
                 assert_eq!((job.subject, job.reference, job.affinity), (None, None, None));
+            }
+            Task::Judge(task) => {
+                assert_eq!(job.subject, Some(task.first.key()));
+                assert!(task.first.key() < task.second.key() && job.needs.asks());
+            }
+            Task::Caption(task) => {
+                assert_eq!(job.subject, Some(task.picture.key()));
+                assert!(job.needs.asks());
             }
             model => {
                 assert_eq!(job.affinity, model.model());

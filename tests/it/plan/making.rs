@@ -38,6 +38,7 @@ pub fn resources(sweep: &Sweep, inventory: &mut Inventory) {
     for block in &sweep.generate {
         let texts = match &block.prompts {
             Prompts::Inline(texts) => texts.clone(),
+            Prompts::Caption(_) => Vec::new(),
             Prompts::File(path) => vec![format!("the first of {path}"), format!("the second of {path}")],
         };
         let name = |idx: usize| if idx == 0 { "a".to_owned() } else { format!("p{:04}", idx + 1) };

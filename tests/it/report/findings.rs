@@ -195,6 +195,8 @@ pub fn findings(directory: &Path) -> Findings {
         images,
         scores,
         trainings: Vec::new(),
+        ratings: Vec::new(),
+        verdicts: Vec::new(),
         set_scores,
         failures: vec![
             Failure {
