@@ -57,7 +57,8 @@ async fn each_pair_is_asked_for_in_both_orders_and_never_again() {
     assert_eq!((&again["new"], &again["done"]["judge"]), (&serde_json::json!({}), &6.into()));
     let text = std::fs::read_to_string(&path).unwrap();
     let other = db.home.path().join("other.toml");
-    let text = text.replace("name = \"both\"", "name = \"other\"").replace("[\"photos\", \"soft\"]", "[\"soft\", \"photos\"]");
+    let text =
+        text.replace("name = \"both\"", "name = \"other\"").replace("[\"photos\", \"soft\"]", "[\"soft\", \"photos\"]");
     std::fs::write(&other, text).unwrap();
     let said = db.jobctl(["enqueue", other.to_str().unwrap(), "--json"], 0).json();
     assert_eq!((&said["new"], &said["done"]["judge"]), (&serde_json::json!({}), &6.into()));
@@ -101,7 +102,8 @@ async fn a_budget_stops_it_and_a_larger_one_lets_it_go_on() {
     let n_asked = server.seen().len() as i64;
     assert!((1..8).contains(&n_asked), "{n_asked}");
     assert!(db.number("select (spent * 1e6)::bigint from asking").await <= 17_500);
-    let failed = "select count(*) from job_history where state = 'failed' and error like 'budget spent: `gpt` may cost 0.0175%'";
+    let failed =
+        "select count(*) from job_history where state = 'failed' and error like 'budget spent: `gpt` may cost 0.0175%'";
     assert_eq!(db.number(failed).await, 8 - n_asked);
     // The same budget again changes nothing.
     db.jobctl(["enqueue", path.to_str().unwrap()], 0);
@@ -171,4 +173,18 @@ async fn an_estimate_says_what_it_would_cost_before_anything_is_asked() {
     let said = db.jobctl(["enqueue", path, "--dry-run"], 0).out;
     assert!(said.contains("asks     judge `gpt`: 6 requests to gpt-4o") && said.contains("will not last"), "{said}");
     assert_eq!(db.number("select count(*) from asking").await, 0);
+}
+
+#[test]
+fn the_sweeps_of_the_docs_and_of_jobs_are_right() {
+    let root = crate::support::root();
+    let docs = std::fs::read_to_string(root.join("docs/judging.md")).unwrap();
+    let mut texts: Vec<String> =
+        docs.split("```toml\n").skip(1).map(|it| it.split("```").next().unwrap().to_owned()).collect();
+    assert_eq!(texts.len(), 2);
+    texts.extend(["judge.toml", "table-6.toml"].map(|it| std::fs::read_to_string(root.join("jobs").join(it)).unwrap()));
+    for text in texts {
+        let sweep = jobctl::sweep::Sweep::parse(&text, "a.toml").unwrap_or_else(|it| panic!("{it}"));
+        assert!(!(sweep.judge.is_empty() && sweep.caption.is_empty()));
+    }
 }
