@@ -2,15 +2,19 @@
 
 mod bench;
 mod cancel;
+mod correlate;
 mod dataset;
 mod db;
 mod enqueue;
 mod generate;
 mod jobs;
+mod judge;
+mod labels;
 mod limit;
 mod lines;
 pub mod log;
 mod logs;
+mod mail;
 mod model;
 mod pause;
 mod picture;
@@ -90,8 +94,12 @@ enum Command {
     Resume(pause::ResumeArgs),
     Limit(limit::Args),
     Priority(priority::Args),
+    Judge(judge::Args),
     Report(report::Args),
+    Mail(mail::Args),
     Score(score::Args),
+    Correlate(correlate::Args),
+    Labels(labels::Args),
     Generate(generate::Args),
     Dataset(dataset::Args),
     Model(model::Args),
@@ -122,11 +130,15 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Resume(args) => block_on(pause::resume(args, config)),
         Command::Limit(args) => block_on(limit::run(args, config)),
         Command::Priority(args) => block_on(priority::run(args, config)),
+        Command::Judge(args) => block_on(judge::run(args, config)),
         Command::Report(args) => block_on(report::run(args, config)),
+        Command::Mail(args) => block_on(mail::run(args, config)),
         Command::Score(args) => score::run(args),
+        Command::Correlate(args) => correlate::run(args),
+        Command::Labels(args) => block_on(labels::run(args, config)),
         Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
-        Command::Model(args) => model::run(args),
+        Command::Model(args) => model::run(args, config),
         Command::Bench(args) => bench::run(args, config),
         Command::Db(args) => db::run(args, config),
         Command::Slot(args) => slot::run(args),

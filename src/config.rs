@@ -1,5 +1,7 @@
 //! Settings from the environment, read once and passed down.
 
+pub mod judge;
+mod mail;
 mod store;
 
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use judge::JudgeSettings;
+pub use mail::{MailSettings, Security, Server, Way};
 pub use store::{StorePlace, StoreSettings};
 
 /// Where things are and how patient the workers are.
@@ -19,6 +23,10 @@ pub struct Config {
     pub database_url: Option<Secret>,
     /// Where artifacts are kept.
     pub store: StoreSettings,
+    /// Which machine judges are asked; none asks nobody.
+    pub judge: Option<JudgeSettings>,
+    /// How mails leave.
+    pub mail: MailSettings,
     /// How workers keep time.
     pub times: Times,
     /// Whether leases are left unchecked, which only a test of debug builds may ask for: `JOBCTL_TEST_NO_FENCES`.
@@ -104,6 +112,8 @@ impl Config {
         Ok(Self {
             no_fences,
             store: StoreSettings::from_env(&home, variable, aws_variables())?,
+            judge: JudgeSettings::from_env(variable)?,
+            mail: MailSettings::from_env(variable)?,
             home,
             database_url: variable("DATABASE_URL").map(Secret::new),
             times: Times {

@@ -27,7 +27,7 @@ pub enum Needs {
 }
 
 /// Which way a score is better.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
     /// Higher is better.

@@ -1,9 +1,11 @@
 //! A sweep expanded: its cells, the jobs that they need and how the jobs depend on each other.
 
+mod asking;
 mod build;
 mod expand;
 mod making;
 mod rehearse;
+mod training;
 mod trim;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::job::Hash;
 use crate::job::needs::Needs;
 use crate::job::task::Task;
-use crate::job::task::making::{FileFormat, Latent, Partition, Precision};
+use crate::job::task::making::{FileFormat, Latent, Part, Partition, Precision};
+use crate::judge::cost::{Prices, Tokens};
 use crate::sweep::OnFailure;
 
 pub use build::plan;
@@ -39,10 +42,48 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// One for each source and sample, source by source.
     pub cells: Vec<Cell>,
-    /// The jobs: what makes pictures, stage by stage, then evaluations, then pools. No two have one key.
+    /// The jobs: captions, what makes pictures, stage by stage, then evaluations, pools and what judges. No two have one key.
     pub jobs: Vec<Job>,
     /// Which job waits for which; parents stand before their children.
     pub edges: Vec<Edge>,
+    /// The models that it trains, in the order of the `[[finetune]]` blocks.
+    pub trainings: Vec<Training>,
+    /// The `[[judge]]` and `[[caption]]` blocks: what may be spent on which jobs.
+    pub asking: Vec<Asking>,
+}
+
+/// A model that a sweep trains.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Training {
+    /// What the sweep calls it: the block's name, and the values of what varies.
+    pub name: String,
+    /// Which part of it is trained.
+    pub part: Part,
+    /// What it starts from, as the sweep names it.
+    pub base: String,
+    /// The key of the job that trains it.
+    pub key: Hash,
+}
+
+/// A block that asks a machine: how fast, and for how much. None of it is in a key.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Asking {
+    /// The block's name.
+    pub name: String,
+    /// The kind of its jobs.
+    pub kind: &'static str,
+    /// Who is asked.
+    pub model: String,
+    /// At most so many requests a minute.
+    pub requests_per_minute: Option<f64>,
+    /// At most so many tokens a minute.
+    pub tokens_per_minute: Option<f64>,
+    /// At most so many US dollars in all.
+    pub budget: Option<f64>,
+    /// What tokens cost.
+    pub prices: Option<Prices>,
+    /// The keys of its jobs, and the tokens that each is likely to take.
+    pub requests: Vec<(Hash, Tokens)>,
 }
 
 /// A set of pictures that is compared with others as one.
@@ -179,7 +220,7 @@ pub enum EdgeKind {
 }
 
 impl Plan {
-    /// The hash of all that the sweep asks for: its name, sources, pictures and tasks.
+    /// The hash of all that the sweep asks for: its name, sources, pictures, tasks, and what its blocks that ask are called.
     /// Where the files lie and in which hurry they are does not matter.
     pub fn key(&self) -> Hash {
         let mut hasher = blake3::Hasher::new();
@@ -197,6 +238,15 @@ impl Plan {
         }
         for job in &self.jobs {
             hasher.update(&job.key.0);
+        }
+        // Those that train none keep the key that they had before any did.
+        for it in &self.trainings {
+            hash_text(&mut hasher, &it.name);
+            hasher.update(&it.key.0);
+        }
+        // Under another name a block has a budget of its own.
+        for block in &self.asking {
+            hash_text(&mut hasher, &block.name);
         }
         Hash(*hasher.finalize().as_bytes())
     }

@@ -15,6 +15,8 @@ pub mod load;
 pub mod locks;
 pub mod look;
 pub mod order;
+pub mod pace;
+pub mod pick;
 pub mod remake;
 pub mod rescue;
 pub mod schedule;

@@ -1,17 +1,23 @@
 //! Reports: findings analysed to one plain value, and that value as a page that needs nothing else.
 
 mod analysis;
+mod comparison;
 mod conclusions;
+pub mod definition;
 mod entrants;
 mod format;
 mod gallery;
+pub mod history;
 mod ladders;
+pub mod merge;
+mod opinions;
 mod page;
 mod paper;
 mod plot;
 mod relation;
 mod sizes;
 mod table;
+mod training;
 pub mod view;
 
 use std::io::Write as _;
@@ -93,9 +99,33 @@ pub fn write_from(
     options: &Options,
     files: &dyn Files,
 ) -> anyhow::Result<Written> {
-    let report = analyse(findings);
-    let page = render(&report, findings, options, files)?;
-    let json = serde_json::to_vec_pretty(&report).context("report as JSON")?;
+    write_analysed(&analyse(findings), findings, directory, options, files)
+}
+
+/// As [`write_from`], with the night against those before it.
+///
+/// # Errors
+/// As [`write_from`].
+pub fn write_night(
+    findings: &Findings,
+    nights: history::Nights,
+    directory: &Path,
+    options: &Options,
+    files: &dyn Files,
+) -> anyhow::Result<Written> {
+    let report = Report { nights: Some(nights), ..analyse(findings) };
+    write_analysed(&report, findings, directory, options, files)
+}
+
+fn write_analysed(
+    report: &Report,
+    findings: &Findings,
+    directory: &Path,
+    options: &Options,
+    files: &dyn Files,
+) -> anyhow::Result<Written> {
+    let page = render(report, findings, options, files)?;
+    let json = serde_json::to_vec_pretty(report).context("report as JSON")?;
 
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     let written = Written { html: directory.join("report.html"), json: directory.join("report.json") };
@@ -113,6 +143,17 @@ fn render(report: &Report, findings: &Findings, options: &Options, files: &dyn F
     let n_bytes = options.max_bytes.saturating_sub(without_pictures.len() + SPARE);
     let gallery = gallery::gallery(report, findings, options, files, n_bytes);
     page::Page::of(report, &gallery).render().context("render the report")
+}
+
+/// Writes a file beside a report, which a reader sees as it was or whole and new.
+///
+/// # Errors
+/// When the directory cannot be made or written to.
+pub fn write_file(directory: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    let path = directory.join(name);
+    replace(&path, directory, bytes)?;
+    Ok(path)
 }
 
 fn replace(path: &Path, directory: &Path, bytes: &[u8]) -> anyhow::Result<()> {

@@ -1,8 +1,25 @@
 //! What numbers say together: means, correlations and intervals, as pure functions over slices.
 
+pub mod agreement;
 pub mod bootstrap;
+pub mod bradley_terry;
+pub mod columns;
 pub mod correlation;
+pub mod coverage;
+pub mod dependent;
 pub mod describe;
+pub mod effect;
+pub mod family;
+pub mod logistic;
+pub mod paired;
+pub mod permutation;
+pub mod pooled;
+pub mod preference;
+pub mod screening;
+pub mod significance;
+mod solve;
+pub mod study;
+pub mod wilcoxon;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +36,18 @@ pub enum Undefined {
     /// Infinite or not a number.
     #[error("a value is not finite")]
     NotFinite,
+    /// The fit found no best parameters.
+    #[error("the fit does not converge")]
+    NotConverged,
+    /// A coefficient is exactly 1 or −1, where its transformation is infinite.
+    #[error("a coefficient is exactly ±1")]
+    Perfect,
+    /// Some side always wins, or was never compared with the others: its strength has no finite estimate.
+    #[error("some side always wins or loses, or was never compared with the others")]
+    Separated,
+    /// Units have unequal numbers of ratings, and the statistic needs as many of each.
+    #[error("units have unequal numbers of ratings")]
+    Uneven,
 }
 
 /// A statistic, or why there is none.

@@ -1,9 +1,12 @@
 //! A sweep: which pictures are compared, what is done to them and what is asked of them.
 
-mod block;
+pub(crate) mod block;
 mod captions;
+mod datasets;
 
+pub mod asking;
 pub mod fault;
+pub mod finetune;
 pub mod inventory;
 pub mod making;
 pub mod packages;
@@ -22,6 +25,7 @@ use crate::job::task::Step;
 use crate::metrics::Metric;
 
 pub use fault::{Fault, Faults};
+pub use finetune::Finetune;
 pub use inventory::{Inventory, SourceFile};
 pub use making::{Generate, Reconstruct};
 pub use rehearse::Rehearse;
@@ -43,10 +47,16 @@ pub struct Sweep {
     pub images: Vec<Images>,
     /// The `[[damage]]` blocks, in the file's order.
     pub damage: Vec<Damage>,
+    /// The `[[finetune]]` blocks, in the file's order.
+    pub finetune: Vec<Finetune>,
     /// The `[[generate]]` blocks, in the file's order.
     pub generate: Vec<Generate>,
     /// The `[[reconstruct]]` blocks, in the file's order.
     pub reconstruct: Vec<Reconstruct>,
+    /// The `[[judge]]` blocks, in the file's order.
+    pub judge: Vec<asking::Judge>,
+    /// The `[[caption]]` blocks, in the file's order.
+    pub caption: Vec<asking::Caption>,
     /// The `[[rehearse]]` blocks, in the file's order.
     pub rehearse: Vec<Rehearse>,
     /// The `[evaluate]` block.
@@ -289,7 +299,13 @@ impl Sweep {
             };
             n_cells[idx] = n_of.saturating_mul(self.damage[idx].n_points());
         }
-        let n_prompts = |idx: usize| inventory.prompts.get(idx).map_or(0, |it| it.len() as u64);
+        let n_prompts = |idx: usize| match self.generate[idx].prompts {
+            making::Prompts::Caption(caption) => {
+                let limit = self.generate[idx].limit.map_or(u64::MAX, |it| it as u64);
+                self.caption.get(caption).map_or(0, |it| n_files(it.of)).min(limit)
+            }
+            _ => inventory.prompts.get(idx).map_or(0, |it| it.len() as u64),
+        };
         let generated = self.generate.iter().enumerate().map(|(idx, it)| it.n_points().saturating_mul(n_prompts(idx)));
         let reconstructed = self.reconstruct.iter().map(|it| it.n_points().saturating_mul(n_files(it.of)));
         let rehearsed = self.rehearse.iter().map(|it| u64::from(it.n));

@@ -1,20 +1,26 @@
 //! The work itself. A task sees its payload and its inputs, never the queue or the database.
 
 pub mod evaluate;
+pub mod finetune;
 pub mod generate;
 pub mod inputs;
+pub mod latents;
 pub mod memory;
 pub mod pool;
+pub mod prepare;
 pub mod reconstruct;
 pub mod rehearse;
+mod shards;
 pub mod supervisor;
 
 use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::Hash;
 use crate::job::outcome::{Made, Scored, SetScored};
 use crate::job::task::Task;
+use crate::judge::parse::Verdict;
 
 pub use inputs::Inputs;
 pub use memory::Memory;
@@ -42,10 +48,31 @@ pub enum Output {
         /// Of an encoded prompt: tokens that the limits of CLIP-L, OpenCLIP-G and T5 cut off.
         n_cut: Option<[usize; 3]>,
     },
+    /// A part of a model was trained.
+    Trained(Trained),
     /// A set was scored.
     Pooled {
         /// Its scores.
         scores: Vec<SetScored>,
+    },
+    /// Pictures are ready to be sent; the agent asks about them.
+    Ready {
+        /// JPEG files in the scratch folder, in the order in which they are shown.
+        files: Vec<OsString>,
+    },
+    /// A judge has answered. No slot says this: the agent does.
+    Judged {
+        /// One verdict for each aspect; choices are by the order in which the pictures were shown.
+        verdicts: Vec<Verdict>,
+        /// The exact version of the judge, where it is known.
+        snapshot: Option<String>,
+    },
+    /// A captioner has answered. No slot says this: the agent does.
+    Captioned {
+        /// The caption.
+        text: String,
+        /// The exact version of the captioner, where it is known.
+        snapshot: Option<String>,
     },
     /// A rehearsal is over.
     Rehearsed {
@@ -54,6 +81,19 @@ pub enum Output {
         /// Its scores.
         scores: Vec<Scored>,
     },
+}
+
+/// What training came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trained {
+    /// The trained part, in the scratch folder.
+    pub file: OsString,
+    /// How many pictures were learnt from.
+    pub n_pictures: usize,
+    /// Pictures that could not be decoded, held out or not: the hashes of their files, and why.
+    pub left_out: Vec<(Hash, String)>,
+    /// The loss on what is held out, after the last look; none where nothing is.
+    pub held_out: Option<f64>,
 }
 
 /// Why a task did not work.
@@ -88,8 +128,12 @@ pub fn run(
         Task::Denoise(task) => generate::denoise(task, inputs, memory, &mut |done, of| supervisor.progress(done, of)),
         Task::Decode(task) => generate::decode(task, inputs, memory),
         Task::Reconstruct(task) => reconstruct::run(task, inputs, memory),
+        Task::Prepare(task) => latents::run(task, inputs, memory, supervisor),
+        Task::Finetune(task) => finetune::run(task, inputs, memory, supervisor),
         Task::Evaluate(task) => evaluate::run(task, inputs, memory),
         Task::Pool(task) => pool::run(task, inputs),
+        Task::Judge(task) => prepare::judge(task, inputs),
+        Task::Caption(task) => prepare::caption(task, inputs),
         Task::Rehearse(task) => rehearse::run(task, inputs, supervisor),
     }
 }

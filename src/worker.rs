@@ -1,6 +1,8 @@
 //! The worker: an agent that talks to the database, and slots that do the work and may die.
 
 pub mod agent;
+mod ask;
+pub mod batch;
 pub mod child;
 pub mod death;
 pub mod desk;
@@ -23,3 +25,4 @@ mod turn;
 pub mod vitals;
 mod wish;
 mod within;
+mod words;

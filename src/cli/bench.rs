@@ -1,10 +1,12 @@
 //! `jobctl bench`: how long this machine takes.
 
 mod attention;
+mod coverage;
 mod enqueue;
 mod generate;
 mod metrics;
 mod queue;
+mod stats;
 mod report;
 mod train;
 mod watch;
@@ -24,10 +26,12 @@ pub struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum What {
     Attention(attention::Args),
+    Coverage(coverage::Args),
     Metrics(metrics::Args),
     Enqueue(enqueue::Args),
     Generate(generate::Args),
     Queue(queue::Args),
+    Stats(stats::Args),
     Report(report::Args),
     Train(train::Args),
 }
@@ -39,10 +43,12 @@ enum What {
 pub fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
     match &args.what {
         What::Attention(args) => attention::run(args),
+        What::Coverage(args) => coverage::run(args),
         What::Metrics(args) => metrics::run(args),
         What::Enqueue(args) => block_on(enqueue::run(args)),
         What::Generate(args) => generate::run(args),
         What::Queue(args) => block_on(queue::run(args, config)),
+        What::Stats(args) => stats::run(args),
         What::Report(args) => block_on(report::run(args)),
         What::Train(args) => train::run(args),
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::Outcome;
+use super::judge::{Estimate, estimates};
 use super::lines::{plain, say, say_json};
 use crate::config::Config;
 use crate::database;
@@ -19,8 +20,9 @@ use crate::job::needs::Offer;
 use crate::job::task::{Evaluate, MetricId, Pool, Task};
 use crate::plan::{Plan, plan};
 use crate::queue::schedule::firing::{Held, finish};
-use crate::queue::{devices, locks, look, submit, why};
+use crate::queue::{control, devices, locks, look, submit, why};
 use crate::store::artifact::Artifacts;
+use crate::store::asking;
 use crate::store::files::FileHashes;
 use crate::store::made::save_parts;
 use crate::store::record::{KnownScores, record_plan};
@@ -90,6 +92,9 @@ pub struct Summary {
     pub revived: usize,
     /// Jobs that ended without a result before: `jobctl retry` tries them again.
     pub failed: u64,
+    /// What its new requests to machines are likely to cost, by block.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asking: Vec<Estimate>,
     /// Unfinished jobs that only a worker with CUDA takes.
     #[serde(skip)]
     pub n_for_cuda: i64,
@@ -142,14 +147,19 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
     match understand(text, &path.display().to_string(), base) {
         Ok(loaded) => Ok(Some(loaded)),
         Err(faults) => {
-            if std::io::stderr().is_terminal() {
-                eprintln!("{}", faults.for_terminal(100));
-            } else {
-                eprintln!("{}", plain(&faults.to_string()));
-            }
+            print(&faults);
             eprintln!("nothing was enqueued");
             Ok(None)
         }
+    }
+}
+
+/// Prints the mistakes of a file.
+pub fn print(faults: &Faults) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("{}", faults.for_terminal(100));
+    } else {
+        eprintln!("{}", plain(&faults.to_string()));
     }
 }
 
@@ -227,12 +237,20 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
         cells: plan.cells.len(),
         revived: 0,
         failed: 0,
+        asking: Vec::new(),
         n_for_cuda: 0,
         row: submit::find(&mut tx, &key).await?,
     };
     if let Some(row) = summary.row {
         hashes.save(&mut tx, &inventory).await?;
         summary.revived = submit::resubmit(&mut tx, row, &plan).await?;
+        // A larger budget lets what the smaller one has stopped go on.
+        let stopped = asking::spent_out(&mut tx, row, &plan.asking).await?;
+        if !stopped.is_empty() {
+            summary.revived += control::retry(&mut tx, &stopped).await?;
+        }
+        // Behind the jobs, as whoever asks locks them.
+        asking::renew(&mut tx, row, &plan.asking).await?;
         let counts = look::counts(pool, row).await?;
         summary.failed = counts.iter().filter(|it| matches!(it.0, State::Failed | State::Skipped)).map(|it| it.1).sum();
     } else {
@@ -243,6 +261,8 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
         let rest = trimmed.as_ref().unwrap_or(&plan);
         let submitted = submit::submit(&mut tx, rest, &key, &text, &metrics, &machine::program()).await?;
         record_plan(&mut tx, submitted.sweep, &plan).await?;
+        asking::record(&mut tx, submitted.sweep, &plan).await?;
+        summary.asking = estimates(rest, &submitted.is_new);
         hashes.save(&mut tx, &inventory).await?;
         (summary.cpu_hours, summary.gpu_hours) = hours(pool, rest, &submitted.is_new).await?;
         (summary.new, summary.revived) = (submitted.new, submitted.n_revived);
@@ -405,6 +425,7 @@ pub fn tell(summary: &Summary, dry_run: bool, json: bool) -> anyhow::Result<()> 
         };
         say(format_args!("  estimate {} on the {n_cores} cores of this machine; {gpu}", duration(hours)));
     }
+    super::judge::tell_estimates(&summary.asking);
     if dry_run {
         say("nothing was enqueued (dry run)");
     }

@@ -17,7 +17,7 @@ use crate::database;
 use crate::job::State;
 use crate::queue::look;
 use crate::store::artifact::Artifacts;
-use crate::worker::agent::{Options, Until, work};
+use crate::worker::agent::{Options, Until, asking, work};
 use crate::worker::devices::{SlotDevice, slots};
 
 /// Enqueue a sweep, work until it ends, render its report.
@@ -57,10 +57,12 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let pool = database::open(config, 2 + worker::n_connections(slots.len())).await?;
     database::roles::check_worker(&pool).await?;
     let artifacts = Artifacts::open(&config.store)?;
+    let mut offers = SlotDevice::offers(&slots);
+    offers.extend(config.judge.iter().map(|it| asking::offer(it, &[])));
     let ask = Ask {
         confirm: if args.yes { Confirm::Assume } else { Confirm::Ask },
         // What nobody in sight can do would keep this command waiting for ever.
-        own: Some((SlotDevice::offers(&slots), config.times.stale)),
+        own: Some((offers, config.times.stale)),
         dry_run: false,
         // Workers elsewhere may help.
         upload: artifacts.is_remote().then_some(&artifacts),
@@ -76,6 +78,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         until: Until::SweepEnds(row),
         labels: Vec::new(),
         vitals: Arc::default(),
+        judge: config.judge.clone(),
     };
     let working = work(pool.clone(), artifacts.clone(), options);
     let watching = watch(&pool, row);

@@ -2,7 +2,7 @@
 
 pub mod keeper;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
@@ -10,17 +10,19 @@ use clap::Subcommand;
 use super::Outcome;
 use super::enqueue::load;
 use super::lines::{plain, say, say_json, table};
+use super::report::night::sender;
 use crate::config::Config;
 use crate::database;
 use crate::queue::calendar::{Calendar, timestamp};
 use crate::queue::schedule::{self, Action, Fired, Firing, Missed, New, Schedule};
 
-/// Have sweeps enqueued again and again, by a cron line in a time zone.
+/// Have sweeps enqueued, or reports mailed, again and again, by a cron line in a time zone.
 ///
 /// Workers do it, whichever comes first, each firing once; what is done already is not done again, so a sweep whose
 /// files have not changed adds nothing. Only the database's clock counts.
 ///
-/// Example: jobctl schedule add nightly --cron "0 3 * * *" --tz Europe/Berlin jobs/nightly.toml
+/// Example: jobctl schedule add nightly --cron "0 3 * * *" --tz Europe/Berlin jobs/nightly.toml;
+/// jobctl schedule add morning --cron "0 8 * * *" --tz Europe/Berlin --report reports/nightly.toml
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -29,7 +31,7 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// Make a schedule. The sweep file is kept as it is now; its paths go on starting from its folder.
+    /// Make a schedule. The file is kept as it is now; a sweep's paths go on starting from its folder.
     Add(AddArgs),
     /// Show the schedules, when they come due and how their last firings went.
     List {
@@ -83,7 +85,11 @@ struct AddArgs {
     #[arg(long, value_enum, default_value = "once")]
     missed: Missed,
     /// The sweep file that is enqueued.
-    sweep: PathBuf,
+    #[arg(required_unless_present = "report")]
+    sweep: Option<PathBuf>,
+    /// The definition of a report that is rendered, kept and mailed.
+    #[arg(long, value_name = "FILE", conflicts_with = "sweep")]
+    report: Option<PathBuf>,
     /// Answer in JSON.
     #[arg(long)]
     json: bool,
@@ -137,12 +143,7 @@ async fn add(args: &AddArgs, config: &Config) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Misused);
         }
     };
-    let Some(loaded) = load(&args.sweep)? else { return Ok(Outcome::Misused) };
-    let file = args.sweep.canonicalize().with_context(|| format!("find {}", args.sweep.display()))?;
-    let words = |path: &std::path::Path| {
-        path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
-    };
-    let action = Action::Enqueue { file: words(&file)?, base: words(&loaded.base)?, text: loaded.text };
+    let Some(action) = action(args, config)? else { return Ok(Outcome::Misused) };
     let pool = database::open(config, 1).await?;
     let new = New { name: &args.name, cron: &args.cron, zone: &args.tz, missed: args.missed, action: &action };
     let due_at = timestamp(schedule::add(&pool, &new).await?)?;
@@ -154,6 +155,23 @@ async fn add(args: &AddArgs, config: &Config) -> anyhow::Result<Outcome> {
         say(format_args!("  missed   {}", args.missed.word()));
     }
     Ok(Outcome::Done)
+}
+
+/// What the schedule is to do; none if the file has mistakes, which have been printed then.
+fn action(args: &AddArgs, config: &Config) -> anyhow::Result<Option<Action>> {
+    let words =
+        |path: &Path| path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()));
+    let whole = |path: &Path| path.canonicalize().with_context(|| format!("find {}", path.display()));
+    if let Some(path) = &args.report {
+        let Some((definition, text)) = super::report::load(path)? else { return Ok(None) };
+        if let Some(mail) = &definition.mail {
+            sender(mail.from.as_ref(), config).context("the report could not be mailed")?;
+        }
+        return Ok(Some(Action::Report { file: words(&whole(path)?)?, text }));
+    }
+    let path = args.sweep.as_deref().context("there is no file")?;
+    let Some(loaded) = load(path)? else { return Ok(None) };
+    Ok(Some(Action::Enqueue { file: words(&whole(path)?)?, base: words(&loaded.base)?, text: loaded.text }))
 }
 
 fn check_name(name: &str) -> anyhow::Result<()> {
@@ -257,6 +275,10 @@ fn history(firings: &[Fired], json: bool) -> anyhow::Result<()> {
 fn came_to(state: Option<&str>, error: Option<&str>, result: Option<&serde_json::Value>) -> String {
     let Some(state) = state else { return "-".to_owned() };
     if let (Some(result), "done") = (result, state) {
+        if let (Some(report), Some(verdict)) = (result["report"].as_str(), result["verdict"].as_str()) {
+            let mail = if result["mail"].is_null() { ", no mail" } else { "" };
+            return format!("{report}: {verdict}{mail}");
+        }
         let sweep = result["sweep"].as_str().unwrap_or("?");
         let new = result["new"].as_object();
         let n_new: u64 = new.into_iter().flat_map(|it| it.values()).filter_map(serde_json::Value::as_u64).sum();
@@ -279,6 +301,10 @@ mod tests {
         assert_eq!(came_to(Some("done"), None, Some(&result)), "demo-1: 4 new jobs");
         let result = serde_json::json!({ "sweep": "demo-1", "new": {} });
         assert_eq!(came_to(Some("done"), None, Some(&result)), "demo-1: nothing new");
+        let result = serde_json::json!({ "report": "nightly", "verdict": "1 regression", "mail": "018f" });
+        assert_eq!(came_to(Some("done"), None, Some(&result)), "nightly: 1 regression");
+        let result = serde_json::json!({ "report": "nightly", "verdict": "first night", "mail": null });
+        assert_eq!(came_to(Some("done"), None, Some(&result)), "nightly: first night, no mail");
         assert_eq!(came_to(Some("due"), Some("no disk\nat all"), None), "due: no disk");
         assert_eq!(came_to(None, None, None), "-");
     }

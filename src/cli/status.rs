@@ -7,6 +7,7 @@ use crate::database;
 use crate::job::State;
 use crate::queue::why::{Why, waits};
 use crate::queue::{devices, limit, look};
+use crate::store::asking::spending;
 
 /// Show the sweeps, their jobs by state, and the workers.
 ///
@@ -33,6 +34,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let underway = devices::underway(&pool, sweep).await?;
     let waits = waits(&pool, sweep, config.times.stale).await?;
     let limits = limit::list(&pool).await?;
+    let asking = spending(&pool, sweep).await?;
     let mut tx = pool.begin().await?;
     let n_for_cuda = devices::n_for_cuda(&mut tx, sweep).await?;
     let has_cuda = devices::has_cuda(&mut tx, config.times.stale).await?;
@@ -40,7 +42,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     if args.json {
         let value = serde_json::json!({
             "sweeps": sweeps, "workers": workers, "underway": underway, "need_cuda": n_for_cuda, "has_cuda": has_cuda,
-            "gpus": gpus, "waits": waits, "limits": limits,
+            "gpus": gpus, "waits": waits, "limits": limits, "asking": asking,
         });
         say_json(&value)?;
         return Ok(Outcome::Done);
@@ -87,6 +89,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         }
         say(format_args!("\n{rows}"));
     }
+    super::judge::tell_spending(&asking);
     if workers.is_empty() {
         say("\nno worker is alive; start one with `jobctl worker`");
         return Ok(Outcome::Done);

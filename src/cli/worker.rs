@@ -5,6 +5,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::mail::postman::Postman;
 use super::schedule::keeper::keep;
 use crate::cli::Outcome;
 use crate::config::Config;
@@ -70,13 +71,14 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         None => None,
     };
     let until = if args.until_idle { Until::Idle } else { Until::Told };
-    let options = Options { slots, times: config.times, until, labels: args.labels.clone(), vitals: vitals.clone() };
+    let (labels, judge) = (args.labels.clone(), config.judge.clone());
+    let options = Options { slots, times: config.times, until, labels, vitals: vitals.clone(), judge };
     let health = Health::new(vitals, pool.clone(), config.times.stale);
     let keeping = async {
         if args.no_schedules {
             pending::<Infallible>().await
         } else {
-            keep(pool.clone(), artifacts.clone(), config.times).await
+            keep(pool.clone(), artifacts.clone(), config.clone()).await
         }
     };
     let telling = async {
@@ -85,11 +87,13 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
             None => pending().await,
         }
     };
+    let postman = Postman::start(pool.clone(), artifacts.clone(), config)?;
     tokio::select! {
         ended = work(pool.clone(), artifacts.clone(), options) => ended?,
         never = keeping => match never {},
         never = telling => match never {},
     }
+    postman.stop(config.times.grace).await;
     Ok(Outcome::Done)
 }
 

@@ -2,6 +2,14 @@
 
 use std::fmt;
 
+/// The label of agents that ask machines. People cannot give it; no slot has it, and who has it takes nothing else.
+pub const ASKS: &str = "@asks";
+
+/// The label of agents that ask the endpoint at `url`.
+pub fn asks_at(url: &str) -> String {
+    format!("{ASKS}:{url}")
+}
+
 /// What a job asks of a slot. The default is nothing: any slot will do.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Needs {
@@ -19,6 +27,15 @@ impl Needs {
     /// Any slot with a GPU.
     pub fn gpu() -> Self {
         Self { n_gpus: 1, ..Self::default() }
+    }
+
+    /// An agent that asks machines: at `url`, or wherever it does; and a worker with these labels.
+    pub fn asking(url: Option<&str>, labels: &[String]) -> Self {
+        let mut labels: Vec<String> = labels.to_vec();
+        labels.push(ASKS.to_owned());
+        labels.extend(url.map(asks_at));
+        labels.sort();
+        Self { labels, ..Self::default() }
     }
 
     /// What a slot lacks, in words; empty if it will do. Claims ask the database's `lane_fits`, which says the same.
@@ -44,8 +61,20 @@ impl Needs {
             }
         }
         let missing = self.labels.iter().filter(|it| !offer.labels.contains(it));
-        lacks.extend(missing.map(|it| format!("is not labelled `{it}`")));
+        lacks.extend(missing.map(|it| match it.strip_prefix(ASKS).map(|it| it.strip_prefix(':')) {
+            Some(Some(url)) => format!("does not ask {url}"),
+            Some(None) => "asks no machine: set JOBCTL_OPENAI_KEY or JOBCTL_OPENAI_URL for a worker".to_owned(),
+            None => format!("is not labelled `{it}`"),
+        }));
+        if !self.asks() && offer.asks() {
+            lacks.push("asks machines alone".to_owned());
+        }
         lacks
+    }
+
+    /// Whether it asks for an agent that asks machines.
+    pub fn asks(&self) -> bool {
+        self.labels.iter().any(|it| it == ASKS)
     }
 
     /// Whether only a slot with a GPU will do.
@@ -57,7 +86,12 @@ impl Needs {
 impl fmt::Display for Needs {
     /// For people: `2 GPUs, \`h100\` in their name, 80 GiB each, label \`fast-disk\``.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.asks() {
+            let url = self.labels.iter().find_map(|it| it.strip_prefix(ASKS)?.strip_prefix(':'));
+            write!(f, "an agent that asks {}", url.unwrap_or("judges and captioners"))?;
+        }
         match self.n_gpus {
+            0 if self.asks() => {}
             0 => f.write_str("any slot")?,
             1 => f.write_str("a GPU")?,
             n => write!(f, "a slot of {n} GPUs")?,
@@ -68,11 +102,19 @@ impl fmt::Display for Needs {
         if self.gpu_memory_gib > 0 {
             write!(f, " with {} GiB", self.gpu_memory_gib)?;
         }
-        match self.labels.as_slice() {
+        let own: Vec<&str> = self.labels.iter().map(String::as_str).filter(|it| !it.starts_with('@')).collect();
+        match own.as_slice() {
             [] => Ok(()),
             [label] => write!(f, " of a worker labelled `{label}`"),
             labels => write!(f, " of a worker labelled `{}`", labels.join("` and `")),
         }
+    }
+}
+
+impl Offer {
+    /// Whether it is an agent's that asks machines.
+    pub fn asks(&self) -> bool {
+        self.labels.iter().any(|it| it == ASKS)
     }
 }
 
@@ -97,7 +139,7 @@ pub struct Offer {
 
 #[cfg(test)]
 mod tests {
-    use super::Needs;
+    use super::{ASKS, Needs, Offer, asks_at, is_label};
 
     #[test]
     fn needs_read_as_a_sentence() {
@@ -110,5 +152,21 @@ mod tests {
         assert_eq!(needs.to_string(), "a slot of 2 GPUs called `h100` with 80 GiB of a worker labelled `a` and `b`");
         assert_eq!(Needs::default().to_string(), "any slot");
         assert_eq!(Needs::gpu().to_string(), "a GPU");
+        assert_eq!(Needs::asking(None, &[]).to_string(), "an agent that asks judges and captioners");
+        let there = Needs::asking(Some("http://gpu-7/v1"), &["fast".to_owned()]);
+        assert_eq!(there.to_string(), "an agent that asks http://gpu-7/v1 of a worker labelled `fast`");
+    }
+
+    #[test]
+    fn who_asks_machines_does_nothing_else() {
+        let asks = Offer { labels: vec![ASKS.to_owned(), asks_at("https://a/v1")], ..Offer::default() };
+        let slot = Offer::default();
+        let lacks = |needs: &Needs, offer: &Offer| needs.lacks(offer).len();
+        assert_eq!(lacks(&Needs::asking(None, &[]), &asks), 0);
+        assert_eq!(lacks(&Needs::asking(Some("https://a/v1"), &[]), &asks), 0);
+        assert_eq!(lacks(&Needs::asking(Some("https://b/v1"), &[]), &asks), 1);
+        assert_eq!(lacks(&Needs::asking(None, &[]), &slot), 1);
+        assert_eq!(lacks(&Needs::default(), &asks), 1);
+        assert!(!is_label(ASKS));
     }
 }

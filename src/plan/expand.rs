@@ -9,6 +9,8 @@ use crate::sweep::{Damage, Of, Point, Sweep, order};
 /// A source and the recipe of its pictures.
 pub(super) struct Recipe {
     pub(super) source: Source,
+    /// The block that it is a point of, by its name.
+    pub(super) block: String,
     /// The block whose files they are made from: index into [`Sweep::images`].
     pub(super) root: usize,
     /// What is done to each.
@@ -34,7 +36,7 @@ pub(super) fn recipes(sweep: &Sweep) -> anyhow::Result<Vec<Recipe>> {
             let source =
                 Source { name: images.name.clone(), model: images.model.clone(), rung: None, making: None, set: None };
             let steps = images.crop.map(|size| Step::Crop { size }).into_iter().collect();
-            Recipe { source, root, steps, damaged: false, label: String::new() }
+            Recipe { source, block: images.name.clone(), root, steps, damaged: false, label: String::new() }
         })
         .collect();
     let mut damaged: Vec<Vec<Recipe>> = sweep.damage.iter().map(|_| Vec::new()).collect();
@@ -89,5 +91,5 @@ fn damage(block: &Damage, of: &Recipe, point: Point) -> Recipe {
         severity: block.kind.severity(point.level),
     });
     let source = Source { name, model: None, rung, making: None, set: None };
-    Recipe { source, root: of.root, steps, damaged: true, label }
+    Recipe { source, block: block.name.clone(), root: of.root, steps, damaged: true, label }
 }

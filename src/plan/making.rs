@@ -5,20 +5,23 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::asking::{Captioned, size_after};
 use super::build::{self, References, compares, megapixels, wanted};
+use super::training::Models;
 use super::{Cell, Edge, EdgeKind, Job, Making, Plan, Source};
 use crate::job::Hash;
 use crate::job::needs::Needs;
+use crate::job::task::asking::Words;
 use crate::job::task::making::{Decode, Denoise, Encode, Part, Precision, Reconstruct, Settings};
 use crate::job::task::{Evaluate, MetricId, Picture, Step, Task};
-use crate::sweep::making::{Generate, GeneratePoint, Reconstruct as Block, ReconstructPoint};
-use crate::sweep::packages::PackageFiles;
-use crate::sweep::prompts::Prompt;
+use crate::sweep::making::{Generate, GeneratePoint, Prompts, Reconstruct as Block, ReconstructPoint};
 use crate::sweep::{Inventory, SourceFile, Sweep};
 
 /// A source that a model makes.
 pub(super) struct Made {
     pub(super) source: Source,
+    /// The block that it is a point of, by its name.
+    pub(super) block: String,
     pub(super) cells: Vec<MadeCell>,
 }
 
@@ -26,25 +29,53 @@ pub(super) struct Made {
 pub(super) struct MadeCell {
     /// Its cell; the caller says which source's it is and which job scores it.
     pub(super) cell: Cell,
+    /// Its width and height in pixels, where they are known.
+    pub(super) size: Option<(u32, u32)>,
+    /// What it ought to show: its prompt.
+    pub(super) words: Option<Words>,
     /// The jobs that make it by stages, each of which needs all of the stage before: the last has one job.
     stages: Vec<Vec<Job>>,
     /// The job that scores it.
     pub(super) evaluate: Option<Job>,
 }
 
+impl MadeCell {
+    /// Its picture.
+    pub(super) fn picture(&self) -> Picture {
+        let last = self.stages.last().and_then(|it| it.last()).expect("every picture is made by a job");
+        Picture::of_job(last.key)
+    }
+}
+
 /// Every source that models make, in the sweep's order.
-pub(super) fn sources(sweep: &Sweep, inventory: &Inventory, references: &References) -> anyhow::Result<Vec<Made>> {
+pub(super) fn sources(
+    sweep: &Sweep,
+    inventory: &Inventory,
+    models: &Models,
+    references: &References,
+    captions: &[Vec<Captioned>],
+) -> anyhow::Result<Vec<Made>> {
     let mut sources = Vec::new();
     for (idx, block) in sweep.generate.iter().enumerate() {
-        let prompts =
-            inventory.prompts.get(idx).with_context(|| format!("no prompts were read for `{}`", block.name))?;
+        let prompts: Vec<(&str, Words)> = match block.prompts {
+            Prompts::Caption(caption) => {
+                let of = captions.get(caption).with_context(|| format!("`{}` has no captions", block.name))?;
+                let limit = block.limit.unwrap_or(usize::MAX);
+                of.iter().take(limit).map(|it| (it.sample.as_str(), Words::Caption(it.job.key))).collect()
+            }
+            _ => {
+                let read =
+                    inventory.prompts.get(idx).with_context(|| format!("no prompts were read for `{}`", block.name))?;
+                read.iter().map(|it| (it.sample.as_str(), Words::Text(it.text.clone()))).collect()
+            }
+        };
         for point in block.points() {
-            sources.push(generated(sweep, block, &point, prompts, inventory, references)?);
+            sources.push(generated(sweep, block, &point, &prompts, models, references)?);
         }
     }
     for block in &sweep.reconstruct {
         for point in block.points() {
-            sources.push(reconstructed(sweep, block, &point, inventory)?);
+            sources.push(reconstructed(sweep, block, &point, inventory, models)?);
         }
     }
     Ok(sources)
@@ -77,26 +108,31 @@ fn generated(
     sweep: &Sweep,
     block: &Generate,
     point: &GeneratePoint,
-    prompts: &[Prompt],
-    inventory: &Inventory,
+    prompts: &[(&str, Words)],
+    models: &Models,
     references: &References,
 ) -> anyhow::Result<Made> {
     let model = &block.model.values[point.model];
-    let package = package(inventory, model)?;
-    let (text, denoiser, vae) =
-        (part(package, model, Part::Text)?, part(package, model, Part::Denoiser)?, part(package, model, Part::Vae)?);
+    let package = models.get(model)?;
+    let [text, denoiser, vae] = [Part::Text, Part::Denoiser, Part::Vae].map(|it| package.part(model, it));
+    let (text, denoiser, vae) = (text?, denoiser?, vae?);
     let (width, height) = block.size.values[point.size];
     let negative = (point.guidance > 1.0).then(|| point.negative.clone());
     let megapixels = (f64::from(width) * f64::from(height) / 1e6) as f32;
     let needs = Arc::new(block.wants.needs(point.dtype == Precision::Bf16));
-    let encode = |prompt: &str| {
-        let task = Encode { model: text, prompt: prompt.to_owned(), t5_tokens: point.t5_tokens, dtype: point.dtype };
+    let encode = |prompt: &str, caption: Option<Hash>| {
+        let (t5_tokens, dtype) = (point.t5_tokens, point.dtype);
+        let task = Encode { model: text, prompt: prompt.to_owned(), caption, t5_tokens, dtype };
         job(Task::Encode(task), None, 0.0, &needs)
     };
-    let without = negative.as_deref().map(encode);
+    let without = negative.as_deref().map(|it| encode(it, None));
     let (alone, compared) = (wanted(sweep, false, true), wanted(sweep, true, true));
-    let cells = prompts.iter().map(|prompt| {
-        let with = encode(&prompt.text);
+    let cells = prompts.iter().map(|(sample, words)| {
+        let (prompt, caption) = match words {
+            Words::Text(text) => (text.as_str(), None),
+            Words::Caption(key) => ("", Some(*key)),
+        };
+        let with = encode(prompt, caption);
         let denoise = Task::Denoise(Denoise {
             model: denoiser,
             prompt: with.key,
@@ -115,7 +151,8 @@ fn generated(
             format: point.format,
             dtype: point.dtype,
             settings: Settings {
-                prompt: prompt.text.clone(),
+                prompt: prompt.to_owned(),
+                caption,
                 encoded: with.key,
                 negative: negative.clone(),
                 width,
@@ -130,12 +167,14 @@ fn generated(
         }));
         let picture = Picture::of_job(decode.key());
         let subject = Some(picture.key());
-        let reference = references.of_generated(sweep, &prompt.sample);
+        let reference = references.of_generated(sweep, sample);
         let metrics = if reference.is_some() { &compared } else { &alone };
         let evaluate = evaluate(sweep, &picture, reference, metrics, megapixels);
         let encodes = [with].into_iter().chain(without.clone()).collect();
         MadeCell {
-            cell: cell(&prompt.sample, &picture, None, Some(&prompt.text)),
+            cell: cell(sample, &picture, None, (!prompt.is_empty()).then_some(prompt)),
+            size: Some((width, height)),
+            words: Some(words.clone()),
             stages: vec![
                 encodes,
                 vec![job(denoise, subject, megapixels, &needs)],
@@ -159,7 +198,7 @@ fn generated(
     };
     let name = format!("{}{}", block.name, point.label);
     let source = Source { name, model: Some(model.clone()), rung: None, making: Some(making), set: None };
-    Ok(Made { source, cells: cells.collect() })
+    Ok(Made { source, block: block.name.clone(), cells: cells.collect() })
 }
 
 fn reconstructed(
@@ -167,10 +206,11 @@ fn reconstructed(
     block: &Block,
     point: &ReconstructPoint,
     inventory: &Inventory,
+    models: &Models,
 ) -> anyhow::Result<Made> {
     let model = &block.model.values[point.model];
-    let package = package(inventory, model)?;
-    let vae = part(package, model, Part::Vae)?;
+    let package = models.get(model)?;
+    let vae = package.part(model, Part::Vae)?;
     let images = sweep.images.get(block.of).with_context(|| format!("`{}` is of no [[images]] block", block.name))?;
     let metrics = wanted(sweep, compares(sweep), true);
     let needs = Arc::new(block.wants.needs(point.dtype == Precision::Bf16));
@@ -187,9 +227,11 @@ fn reconstructed(
         });
         let picture = Picture::of_job(task.key());
         let subject = Some(picture.key());
-        let reference = compares(sweep).then_some((original, key));
+        let reference = compares(sweep).then(|| (original.clone(), key));
         MadeCell {
             cell: cell(&file.sample, &picture, Some(file), file.caption.as_deref()),
+            size: file.size.map(|it| size_after(it, &original.steps)),
+            words: file.caption.clone().map(Words::Text),
             stages: vec![vec![job(task, subject, megapixels, &needs)]],
             evaluate: evaluate(sweep, &picture, reference.as_ref(), &metrics, megapixels),
         }
@@ -203,7 +245,7 @@ fn reconstructed(
     };
     let name = format!("{}{}", block.name, point.label);
     let source = Source { name, model: None, rung: None, making: Some(making), set: None };
-    Ok(Made { source, cells: cells.collect() })
+    Ok(Made { source, block: block.name.clone(), cells: cells.collect() })
 }
 
 /// The crop of the pictures' block, and what takes a side off that the autoencoder does not divide.
@@ -217,14 +259,6 @@ fn original_steps(file: &SourceFile, crop: Option<u32>, factor: u32) -> Vec<Step
         steps.push(Step::Trim { unit: factor });
     }
     steps
-}
-
-fn package<'a>(inventory: &'a Inventory, model: &str) -> anyhow::Result<&'a PackageFiles> {
-    inventory.packages.get(model).with_context(|| format!("the package `{model}` was not looked up"))
-}
-
-fn part(package: &PackageFiles, model: &str, part: Part) -> anyhow::Result<Hash> {
-    package.parts.get(&part).copied().with_context(|| format!("the {} of `{model}` was not hashed", part.word()))
 }
 
 /// A job that makes something of the picture `subject`.

@@ -16,7 +16,19 @@ impl Plan {
     /// scored again unless its scores are known and none of its pictures is scored anew.
     #[must_use]
     pub fn trim(self, known: &dyn Fn(&Hash, Option<&Hash>, &MetricId) -> bool) -> Self {
-        let Self { name, on_failure, priority, max_running, limits, mut sources, mut cells, jobs, edges } = self;
+        let Self {
+            name,
+            on_failure,
+            priority,
+            max_running,
+            limits,
+            mut sources,
+            mut cells,
+            jobs,
+            edges,
+            trainings,
+            asking,
+        } = self;
         let mut compares: HashMap<MetricId, bool> = HashMap::new();
         let mut parents: HashMap<usize, Vec<usize>> = HashMap::new();
         for edge in &edges {
@@ -56,7 +68,15 @@ impl Plan {
                     !job_is_empty(&job.task)
                 }
                 // Whoever scores a picture needs it made. Work that was done is known by its key.
-                Task::Encode(_) | Task::Denoise(_) | Task::Decode(_) | Task::Reconstruct(_) | Task::Rehearse(_) => true,
+                Task::Encode(_)
+                | Task::Denoise(_)
+                | Task::Decode(_)
+                | Task::Reconstruct(_)
+                | Task::Prepare(_)
+                | Task::Finetune(_)
+                | Task::Judge(_)
+                | Task::Caption(_)
+                | Task::Rehearse(_) => true,
                 Task::Pool(pool) => {
                     let set = pool.set_key();
                     let waits = parents.get(&idx).is_some_and(|it| it.iter().any(|&parent| places[parent].is_some()));
@@ -83,7 +103,7 @@ impl Plan {
             .filter_map(|it| Some(Edge { parent: places[it.parent]?, child: places[it.child]?, kind: it.kind }))
             .filter(|it| seen.insert(*it))
             .collect();
-        Self { name, on_failure, priority, max_running, limits, sources, cells, jobs: kept, edges }
+        Self { name, on_failure, priority, max_running, limits, sources, cells, jobs: kept, edges, trainings, asking }
     }
 }
 
@@ -91,6 +111,14 @@ fn job_is_empty(task: &Task) -> bool {
     match task {
         Task::Evaluate(it) => it.metrics.is_empty(),
         Task::Pool(it) => it.metrics.is_empty(),
-        Task::Encode(_) | Task::Denoise(_) | Task::Decode(_) | Task::Reconstruct(_) | Task::Rehearse(_) => false,
+        Task::Encode(_)
+        | Task::Denoise(_)
+        | Task::Decode(_)
+        | Task::Reconstruct(_)
+        | Task::Prepare(_)
+        | Task::Finetune(_)
+        | Task::Judge(_)
+        | Task::Caption(_)
+        | Task::Rehearse(_) => false,
     }
 }

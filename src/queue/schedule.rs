@@ -24,6 +24,13 @@ pub enum Action {
         /// Its text.
         text: String,
     },
+    /// Renders a report's definition, as it was when the schedule was made, and mails it.
+    Report {
+        /// The file's path, for messages.
+        file: String,
+        /// Its text.
+        text: String,
+    },
 }
 
 /// What becomes of the firings that nobody was there for.

@@ -2,6 +2,7 @@
 
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
+use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::Interval;
@@ -9,6 +10,8 @@ use super::describe::quantile_of_sorted;
 
 /// Below so many units an interval by resampling would say more about luck than about the data.
 pub const MIN_UNITS: usize = 3;
+/// So many resamples are drawn by one thread at a time.
+const PIECE: usize = 64;
 
 /// How intervals are made: equal settings and equal data give equal intervals on every machine.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
@@ -33,7 +36,7 @@ impl Bootstrap {
     /// `statistic` is given the drawn units and may have no value for some draws (all equal, say);
     /// the quantiles are then those of the others. None when there are fewer than [`MIN_UNITS`] units
     /// or when half of the draws have no value.
-    pub fn percentile(&self, n: usize, statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<Interval> {
+    pub fn percentile(&self, n: usize, statistic: impl Fn(&[usize]) -> Option<f64> + Sync) -> Option<Interval> {
         let tail = (1.0 - self.level) / 2.0;
         let distribution = self.distribution(n, statistic)?;
         Some(Interval {
@@ -45,7 +48,7 @@ impl Bootstrap {
     /// The bias-corrected and accelerated interval (Efron 1987) of `statistic` over the units 0 to `n` − 1.
     ///
     /// As [`Bootstrap::percentile`]; falls back to it where bias or acceleration have no value.
-    pub fn bca(&self, n: usize, statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<Interval> {
+    pub fn bca(&self, n: usize, statistic: impl Fn(&[usize]) -> Option<f64> + Sync) -> Option<Interval> {
         let all: Vec<usize> = (0..n).collect();
         let estimate = statistic(&all)?;
         let distribution = self.distribution(n, &statistic)?;
@@ -73,7 +76,11 @@ impl Bootstrap {
     /// The percentile interval where units come in clusters that are drawn whole, such as the pictures of one photograph.
     ///
     /// `statistic` is given the units of all drawn clusters. None as for [`Bootstrap::percentile`], of clusters.
-    pub fn clustered(&self, clusters: &[Vec<usize>], statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<Interval> {
+    pub fn clustered(
+        &self,
+        clusters: &[Vec<usize>],
+        statistic: impl Fn(&[usize]) -> Option<f64> + Sync,
+    ) -> Option<Interval> {
         self.percentile(clusters.len(), |drawn| {
             let units: Vec<usize> = drawn.iter().flat_map(|&it| clusters[it].iter().copied()).collect();
             statistic(&units)
@@ -109,23 +116,57 @@ impl Bootstrap {
     }
 
     /// The sorted values of `statistic` over resamples.
-    fn distribution(&self, n: usize, statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<Vec<f64>> {
+    fn distribution(&self, n: usize, statistic: impl Fn(&[usize]) -> Option<f64> + Sync) -> Option<Vec<f64>> {
         if n < MIN_UNITS {
             return None;
         }
-        let mut rng = Pcg64::seed_from_u64(self.seed);
-        let mut drawn = vec![0; n];
-        let mut values: Vec<f64> = (0..self.n_resamples)
-            .filter_map(|_| {
-                drawn.iter_mut().for_each(|it| *it = below(&mut rng, n));
-                statistic(&drawn).filter(|it| it.is_finite())
-            })
-            .collect();
+        self.sorted(self.replicates(&[n], statistic))
+    }
+
+    /// The values that are finite numbers, sorted; none where they are not even half of all.
+    fn sorted(&self, values: Vec<Option<f64>>) -> Option<Vec<f64>> {
+        let mut values: Vec<f64> = values.into_iter().flatten().filter(|it| it.is_finite()).collect();
         if values.len() * 2 < self.n_resamples || values.is_empty() {
             return None;
         }
         values.sort_by(f64::total_cmp);
         Some(values)
+    }
+
+    /// The interval between the outer quantiles of what [`Bootstrap::replicates`] gave; none where half has no value.
+    pub fn between_quantiles(&self, replicates: Vec<Option<f64>>) -> Option<Interval> {
+        let tail = (1.0 - self.level) / 2.0;
+        let sorted = self.sorted(replicates)?;
+        Some(Interval { low: quantile_of_sorted(&sorted, tail), high: quantile_of_sorted(&sorted, 1.0 - tail) })
+    }
+
+    /// `statistic` of every resample, in the order of drawing. Units are numbered through all `strata`, of which the
+    /// sizes are given; of each stratum as many are drawn as it has. The drawing is split over threads, and gives the
+    /// same whatever their number.
+    pub fn replicates<T: Send>(&self, strata: &[usize], statistic: impl Fn(&[usize]) -> T + Sync) -> Vec<T> {
+        let n: usize = strata.iter().sum();
+        let start = Pcg64::seed_from_u64(self.seed);
+        let pieces: Vec<Vec<T>> = (0..self.n_resamples.div_ceil(PIECE))
+            .into_par_iter()
+            .map(|piece| {
+                let resamples = piece * PIECE..((piece + 1) * PIECE).min(self.n_resamples);
+                let mut rng = start.clone();
+                // Each unit takes one number: the stream is entered where this piece begins.
+                rng.advance((resamples.start * n) as u128);
+                let mut drawn = vec![0; n];
+                resamples
+                    .map(|_| {
+                        let mut first = 0;
+                        for &size in strata {
+                            drawn[first..first + size].iter_mut().for_each(|it| *it = first + below(&mut rng, size));
+                            first += size;
+                        }
+                        statistic(&drawn)
+                    })
+                    .collect()
+            })
+            .collect();
+        pieces.into_iter().flatten().collect()
     }
 }
 

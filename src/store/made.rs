@@ -79,8 +79,8 @@ pub async fn record_generation(
     sqlx::query!(
         "insert into generation (content, artifact, width, height, prompt, negative, seed, steps, guidance, t5_tokens,
             dtype, partition, format, text_hash, denoiser_hash, vae_hash, n_cut, job_id)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-            coalesce((select n_cut from job_output where key = $17), '{}'), $18)
+        values ($1, $2, $3, $4, coalesce((select text from caption where key = $19), $5), $6, $7, $8, $9, $10, $11, $12, $13,
+            $14, $15, $16, coalesce((select n_cut from job_output where key = $17), '{}'), $18)
         on conflict (content) do update set artifact = excluded.artifact, job_id = excluded.job_id, made_at = now()",
         &key.0[..],
         &artifact.0[..],
@@ -99,7 +99,8 @@ pub async fn record_generation(
         &of.denoiser.0[..],
         &task.model.0[..],
         &of.encoded.0[..],
-        job.0
+        job.0,
+        of.caption.map(|it| it.0.to_vec())
     )
     .execute(&mut **tx)
     .await

@@ -13,7 +13,9 @@ use time::format_description::well_known::Rfc3339;
 use super::artifact::Artifacts;
 use super::files::places_of;
 use super::findings::{Failure, Findings, Image, Original, Score, SetScore, Source};
+use super::labels::of_sweep;
 use super::made::{origins, outputs};
+use super::training::trainings;
 use super::upload::uploaded;
 use crate::job::outcome::PoolInput;
 use crate::job::task::{MetricId, Origin, Picture};
@@ -56,6 +58,20 @@ pub async fn pool_inputs(pool: &PgPool, pictures: &[Hash], metrics: &[MetricId])
 /// # Errors
 /// Postgres is out of reach.
 pub async fn findings(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Result<Findings> {
+    findings_at(pool, artifacts, sweep, None).await
+}
+
+/// Everything that was known of a sweep at a moment: scores and failures that came later are not in it. Of set scores only the
+/// last is kept; one that was computed anew after `at` is not known any more.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn findings_at(
+    pool: &PgPool,
+    artifacts: &Artifacts,
+    sweep: i32,
+    at: Option<OffsetDateTime>,
+) -> anyhow::Result<Findings> {
     let head = sqlx::query!(
         "select slug, name, definition, program, enqueued_at, now() as \"now!\", metrics as \"metrics: Json<BTreeSet<MetricId>>\"
         from sweep
@@ -67,7 +83,7 @@ pub async fn findings(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyho
     .context("read the sweep")?;
     let sources = sources(pool, sweep).await?;
     let (images, places) = images(pool, artifacts, sweep).await?;
-    let scores = scores(pool, sweep, &head.metrics.0, &places).await?;
+    let scores = scores(pool, sweep, at, &head.metrics.0, &places).await?;
     let work = sqlx::query!(
         "select coalesce(sum(extract(epoch from attempt.ended_at - attempt.started_at)), 0)::float8 as \"busy!\",
             array_remove(array_agg(distinct worker.host || ': ' || worker.machine), null) as \"machines: Vec<String>\"
@@ -80,18 +96,22 @@ pub async fn findings(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyho
     .fetch_one(pool)
     .await
     .context("read who worked on the sweep")?;
+    let labels = of_sweep(pool, sweep, at).await?;
     Ok(Findings {
         sweep: head.slug,
         name: head.name,
         definition: head.definition,
         enqueued_at: rfc3339(head.enqueued_at)?,
-        read_at: rfc3339(head.now)?,
+        read_at: rfc3339(at.unwrap_or(head.now))?,
         program: head.program,
         machines: work.machines.unwrap_or_default(),
         busy_seconds: work.busy,
         jobs: counts(pool, sweep).await?,
-        set_scores: set_scores(pool, sweep, &head.metrics.0).await?,
-        failures: failures(pool, sweep).await?,
+        set_scores: set_scores(pool, sweep, at, &head.metrics.0).await?,
+        failures: failures(pool, sweep, at).await?,
+        trainings: trainings(pool, sweep).await?,
+        ratings: labels.ratings.into_iter().map(|it| it.label).collect(),
+        verdicts: labels.verdicts.into_iter().map(|it| it.label).collect(),
         sources,
         images,
         scores,
@@ -212,6 +232,7 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
 async fn scores(
     pool: &PgPool,
     sweep: i32,
+    at: Option<OffsetDateTime>,
     metrics: &BTreeSet<MetricId>,
     places: &Places,
 ) -> anyhow::Result<Vec<Score>> {
@@ -226,11 +247,13 @@ async fn scores(
         join image on image.picture = pair.picture
         join score on score.image_id = image.id and score.reference in ('', pair.reference)
         join unnest($2::text[], $3::text[], $4::int[]) as wanted (metric, variant, version)
-            on wanted.metric = score.metric and wanted.variant = score.variant and wanted.version = score.version",
+            on wanted.metric = score.metric and wanted.variant = score.variant and wanted.version = score.version
+        where $5::timestamptz is null or score.scored_at <= $5",
         sweep,
         &names,
         &variants,
-        &versions
+        &versions,
+        at
     )
     .fetch(pool);
     let mut scores = Vec::new();
@@ -253,13 +276,19 @@ async fn scores(
     Ok(scores)
 }
 
-async fn set_scores(pool: &PgPool, sweep: i32, metrics: &BTreeSet<MetricId>) -> anyhow::Result<Vec<SetScore>> {
+async fn set_scores(
+    pool: &PgPool,
+    sweep: i32,
+    at: Option<OffsetDateTime>,
+    metrics: &BTreeSet<MetricId>,
+) -> anyhow::Result<Vec<SetScore>> {
     let rows = sqlx::query!(
         "select source.idx, metric, variant, version, value, why, n
         from source join set_score on set_score.set_key = source.set_key
-        where source.sweep_id = $1
+        where source.sweep_id = $1 and ($2::timestamptz is null or scored_at <= $2)
         order by source.idx, metric, variant",
-        sweep
+        sweep,
+        at
     )
     .fetch_all(pool)
     .await
@@ -280,16 +309,17 @@ async fn set_scores(pool: &PgPool, sweep: i32, metrics: &BTreeSet<MetricId>) -> 
     Ok(scores)
 }
 
-async fn failures(pool: &PgPool, sweep: i32) -> anyhow::Result<Vec<Failure>> {
+async fn failures(pool: &PgPool, sweep: i32, at: Option<OffsetDateTime>) -> anyhow::Result<Vec<Failure>> {
     let rows = sqlx::query!(
         "select ended.id as \"id!\", ended.kind as \"kind!\", ended.state as \"state!\", ended.error, ended.n_attempts as \"n_attempts!\",
             cell.source_idx as \"source_idx?\", cell.sample as \"sample?\"
         from sweep_job
         join job_history as ended on ended.id = sweep_job.job_id
         left join cell on cell.sweep_id = sweep_job.sweep_id and cell.picture = ended.subject
-        where sweep_job.sweep_id = $1 and ended.state <> 'done'
+        where sweep_job.sweep_id = $1 and ended.state <> 'done' and ($2::timestamptz is null or ended.ended_at <= $2)
         order by ended.id, cell.idx",
-        sweep
+        sweep,
+        at
     )
     .fetch_all(pool)
     .await

@@ -64,6 +64,12 @@ pub async fn sweep_up(pool: &PgPool, artifacts: &Artifacts, age: Duration, dry_r
         "{n_running} jobs run, and what they have just stored is named by nothing yet: with --age 1h or more it is safe"
     );
 
+    if !dry_run {
+        sqlx::query!("update mail set message = null where message is not null and state = 'sent' and ended_at < now() - interval '30 days'")
+            .execute(&mut *tx)
+            .await
+            .context("forget the messages of old mails")?;
+    }
     let unnamed = unnamed(&mut tx, age).await?;
     let listed: BTreeMap<Hash, u64> = artifacts.list().await?.into_iter().map(|it| (it.hash, it.n_bytes)).collect();
     let strays = strays(&mut tx, &listed, age).await?;

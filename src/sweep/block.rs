@@ -11,33 +11,33 @@ use super::fault::{Collector, closest};
 
 /// A value and its place in the file.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Placed<T> {
-    pub(super) value: T,
-    pub(super) span: Range<usize>,
+pub(crate) struct Placed<T> {
+    pub(crate) value: T,
+    pub(crate) span: Range<usize>,
 }
 
 /// A table that is being read.
-pub(super) struct Block<'a> {
+pub(crate) struct Block<'a> {
     /// How the file writes it, such as `[[damage]]`.
-    pub(super) title: &'static str,
-    pub(super) table: &'a DeTable<'a>,
-    pub(super) span: Range<usize>,
-    pub(super) faults: &'a Collector,
+    pub(crate) title: &'static str,
+    pub(crate) table: &'a DeTable<'a>,
+    pub(crate) span: Range<usize>,
+    pub(crate) faults: &'a Collector,
 }
 
 impl<'a> Block<'a> {
     /// The value of `key`, where the table has it.
-    pub(super) fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.table.get(key)
     }
 
     /// The place of the key itself.
-    pub(super) fn key_span(&self, key: &str) -> Range<usize> {
+    pub(crate) fn key_span(&self, key: &str) -> Range<usize> {
         self.table.get_key_value(key).map_or_else(|| self.span.clone(), |it| it.0.span())
     }
 
     /// Takes down that `key` is not there, unless it is there misspelt, which is taken down as that.
-    pub(super) fn missing(&self, key: &str, example: &str) {
+    pub(crate) fn missing(&self, key: &str, example: &str) {
         if self.has_misspelt(key) {
             return;
         }
@@ -46,12 +46,12 @@ impl<'a> Block<'a> {
     }
 
     /// Whether some key looks like `key`. No two keys of a block look alike.
-    pub(super) fn has_misspelt(&self, key: &str) -> bool {
+    pub(crate) fn has_misspelt(&self, key: &str) -> bool {
         self.table.keys().any(|it| closest(it.get_ref(), [key]).is_some())
     }
 
     /// [`Self::text`], for a key that has to be there.
-    pub(super) fn required_text(&self, key: &str, example: &str) -> Option<Placed<String>> {
+    pub(crate) fn required_text(&self, key: &str, example: &str) -> Option<Placed<String>> {
         if self.get(key).is_none() {
             self.missing(key, example);
         }
@@ -59,7 +59,7 @@ impl<'a> Block<'a> {
     }
 
     /// The text of `key`: not empty, without line breaks and the like, no blanks around it.
-    pub(super) fn text(&self, key: &str) -> Option<Placed<String>> {
+    pub(crate) fn text(&self, key: &str) -> Option<Placed<String>> {
         let value = self.get(key)?;
         let DeValue::String(text) = value.get_ref() else {
             self.wrong_type(key, value, "a string", quoted(value));
@@ -80,7 +80,7 @@ impl<'a> Block<'a> {
     }
 
     /// The whole number of `key`.
-    pub(super) fn integer(&self, key: &str, range: RangeInclusive<i128>) -> Option<i128> {
+    pub(crate) fn integer(&self, key: &str, range: RangeInclusive<i128>) -> Option<i128> {
         let value = self.get(key)?;
         if let DeValue::Array(_) = value.get_ref() {
             let help = format!("`{key}` of {} is no axis: write a block for each value", self.title);
@@ -90,8 +90,18 @@ impl<'a> Block<'a> {
         self.whole(key, value, range)
     }
 
+    /// Whether `key` is true.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        let DeValue::Boolean(it) = value.get_ref() else {
+            self.wrong_type(key, value, "true or false", None);
+            return None;
+        };
+        Some(*it)
+    }
+
     /// The number of `key`; `fits` says what it must be.
-    pub(super) fn number(&self, key: &str, must_be: &str, fits: impl Fn(f64) -> bool) -> Option<f64> {
+    pub(crate) fn number(&self, key: &str, must_be: &str, fits: impl Fn(f64) -> bool) -> Option<f64> {
         let value = self.get(key)?;
         if let DeValue::Array(_) = value.get_ref() {
             let help = format!("`{key}` of {} is no axis: write a block for each value", self.title);
@@ -102,7 +112,7 @@ impl<'a> Block<'a> {
     }
 
     /// One of `choices`, by its word.
-    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<T> {
         let text = self.text(key)?;
         let found = choices.iter().find(|it| it.0 == text.value);
         if found.is_none() {
@@ -115,12 +125,12 @@ impl<'a> Block<'a> {
     }
 
     /// The whole numbers of `key`, a scalar or an axis.
-    pub(super) fn whole_axis(&self, key: &str, range: RangeInclusive<i128>) -> Option<Axis<Placed<i128>>> {
+    pub(crate) fn whole_axis(&self, key: &str, range: RangeInclusive<i128>) -> Option<Axis<Placed<i128>>> {
         self.axis(key, |value| self.whole(key, value, range.clone()))
     }
 
     /// The numbers of `key`, a scalar or an axis; `fits` says what they must be.
-    pub(super) fn number_axis(
+    pub(crate) fn number_axis(
         &self,
         key: &str,
         must_be: &str,
@@ -145,7 +155,7 @@ impl<'a> Block<'a> {
     }
 
     /// Texts of `key`, a scalar or an axis. They may be empty; blanks around them count.
-    pub(super) fn text_axis(&self, key: &str) -> Option<Axis<Placed<String>>> {
+    pub(crate) fn text_axis(&self, key: &str) -> Option<Axis<Placed<String>>> {
         self.axis(key, |value| match value.get_ref() {
             DeValue::String(text) => Some(text.to_string()),
             _ => {
@@ -156,7 +166,7 @@ impl<'a> Block<'a> {
     }
 
     /// Some of `choices`, a scalar or an axis, by their words.
-    pub(super) fn choice_axis<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<Axis<Placed<T>>> {
+    pub(crate) fn choice_axis<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<Axis<Placed<T>>> {
         self.axis(key, |value| {
             let DeValue::String(text) = value.get_ref() else {
                 self.wrong_type(key, value, "a string", quoted(value));
@@ -173,7 +183,7 @@ impl<'a> Block<'a> {
     }
 
     /// Sizes in pixels, a scalar or an axis: `"WIDTHxHEIGHT"`, or one number for a square.
-    pub(super) fn size_axis(&self, key: &str) -> Option<Axis<Placed<(u32, u32)>>> {
+    pub(crate) fn size_axis(&self, key: &str) -> Option<Axis<Placed<(u32, u32)>>> {
         self.axis(key, |value| {
             let size = match value.get_ref() {
                 DeValue::Integer(it) => side(it.as_str()).map(|it| (it, it)),
@@ -230,7 +240,7 @@ impl<'a> Block<'a> {
     }
 
     /// Takes down that `key` ought to be `wanted`.
-    pub(super) fn wrong_type(
+    pub(crate) fn wrong_type(
         &self,
         key: &str,
         value: &Spanned<DeValue<'a>>,
@@ -248,12 +258,12 @@ fn side(text: &str) -> Option<u32> {
 }
 
 /// "did you mean" the closest of `candidates`, where one is close.
-pub(super) fn meant<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn meant<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(word, candidates).map(|it| format!("did you mean `{it}`?"))
 }
 
 /// Words as a sentence lists them.
-pub(super) fn listed(words: impl IntoIterator<Item = impl Display>) -> String {
+pub(crate) fn listed(words: impl IntoIterator<Item = impl Display>) -> String {
     words.into_iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
 }
 
@@ -300,7 +310,7 @@ fn unquoted(value: &Spanned<DeValue>) -> Option<String> {
 }
 
 /// What a bare word in a string's place probably means.
-pub(super) fn quoted(value: &Spanned<DeValue>) -> Option<String> {
+pub(crate) fn quoted(value: &Spanned<DeValue>) -> Option<String> {
     match value.get_ref() {
         it @ (DeValue::Integer(_) | DeValue::Float(_)) => Some(format!("put it in quotes: \"{}\"", shown(it))),
         DeValue::Array(_) => Some("it takes one, not several: write a block for each".to_owned()),

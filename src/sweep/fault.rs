@@ -105,7 +105,7 @@ impl fmt::Display for Faults {
 impl std::error::Error for Faults {}
 
 /// Takes mistakes down while a file is read.
-pub(super) struct Collector {
+pub(crate) struct Collector {
     source: Arc<NamedSource<String>>,
     faults: RefCell<Vec<Fault>>,
 }
@@ -124,18 +124,18 @@ fn inert(text: &str) -> String {
 }
 
 impl Collector {
-    pub(super) fn new(text: &str, file_name: &str) -> Self {
+    pub(crate) fn new(text: &str, file_name: &str) -> Self {
         let source = Arc::new(NamedSource::new(file_name, inert(text)));
         Self { source, faults: RefCell::default() }
     }
 
     /// A mistake at one place.
-    pub(super) fn at(&self, span: &Range<usize>, message: impl Into<String>, help: impl Into<Option<String>>) {
+    pub(crate) fn at(&self, span: &Range<usize>, message: impl Into<String>, help: impl Into<Option<String>>) {
         self.at_all(vec![(span.clone(), String::new())], message, help);
     }
 
     /// A mistake that shows at several places, which need a word each.
-    pub(super) fn at_all(
+    pub(crate) fn at_all(
         &self,
         mut places: Vec<(Range<usize>, String)>,
         message: impl Into<String>,
@@ -158,7 +158,7 @@ impl Collector {
     }
 
     /// What was taken down, by place; nothing where the file is right.
-    pub(super) fn finish(self) -> Option<Faults> {
+    pub(crate) fn finish(self) -> Option<Faults> {
         let mut faults = self.faults.into_inner();
         faults.sort_by_key(|it| (it.line, it.column));
         (!faults.is_empty()).then_some(Faults { faults })
@@ -174,7 +174,7 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// The candidate that `word` is probably a misspelling of.
-pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let limit = (word.chars().count() / 3).max(1);
     candidates

@@ -51,6 +51,8 @@ pub enum Prompts {
     File(String),
     /// The sweep itself.
     Inline(Vec<String>),
+    /// What a machine writes of pictures: index into [`Sweep::caption`](super::Sweep::caption).
+    Caption(usize),
 }
 
 /// Places in the text of a sweep, as bytes of it.
@@ -257,7 +259,7 @@ fn n_combined(lengths: &[usize], expand: Expand) -> u64 {
 
 /// The index of each axis's value at every point, the last axis fastest. In a zip a scalar goes with every point;
 /// lists have the same length.
-fn combine(axes: &[(usize, bool)], expand: Expand) -> Vec<Vec<usize>> {
+pub(super) fn combine(axes: &[(usize, bool)], expand: Expand) -> Vec<Vec<usize>> {
     match expand {
         Expand::Grid => axes.iter().fold(vec![Vec::new()], |points, (n, _)| {
             let longer = |point: &Vec<usize>| {

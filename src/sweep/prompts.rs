@@ -37,6 +37,8 @@ pub fn read(prompts: &Prompts, limit: Option<usize>, base: &Path) -> anyhow::Res
             let numbered = texts.iter().take(limit).enumerate();
             return Ok(numbered.map(|(idx, text)| Prompt { sample: numbered_name(idx), text: text.clone() }).collect());
         }
+        // A job writes each of them.
+        Prompts::Caption(_) => return Ok(Vec::new()),
         Prompts::File(path) => base.join(path),
     };
     let text = std::fs::read_to_string(&path).with_context(|| format!("read the prompts {}", path.display()))?;

@@ -1,5 +1,7 @@
 //! The agent: registers, beats, rescues, keeps its slots at work, and drains when it is told to stop.
 
+pub mod asking;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +25,7 @@ use super::turn::Bench;
 use super::vitals::{Slot, Vitals};
 use super::wish::{Stop, Wish};
 use super::within::within;
-use crate::config::Times;
+use crate::config::{JudgeSettings, Times};
 use crate::job::Lease;
 use crate::job::needs::Offer;
 use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, note_memory, register};
@@ -44,6 +46,8 @@ pub struct Options {
     pub vitals: Arc<Vitals>,
     /// What it is called by: jobs may ask for labels.
     pub labels: Vec<String>,
+    /// Which machine its agent asks; none asks nobody.
+    pub judge: Option<JudgeSettings>,
 }
 
 /// When a worker stops by itself.
@@ -119,6 +123,9 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         };
         slots.spawn(keep(agent.clone(), slot_idx, name, offer, queue));
     }
+    if let Some(settings) = agent.options.judge.clone() {
+        slots.spawn(asking::serve(agent.clone(), settings));
+    }
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(heartbeat(agent.clone()));
     helpers.spawn(rescue_others(agent.clone()));
@@ -143,7 +150,10 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
 
 async fn introduce(pool: &PgPool, options: &Options, gpus: &[Gpu]) -> anyhow::Result<Uuid> {
     let id = Uuid::now_v7();
-    let (n_slots, labels) = (options.slots.len(), options.labels.as_slice());
+    let n_slots = options.slots.len();
+    let asks = options.judge.iter().flat_map(asking::labels);
+    let labels: Vec<String> = options.labels.iter().cloned().chain(asks).collect();
+    let labels = labels.as_slice();
     let (host, program, machine) = (machine::host(), machine::program(), machine::describe());
     register(pool, &Introduction { id, host: &host, program: &program, machine: &machine, n_slots, labels, gpus })
         .await?;

@@ -91,7 +91,7 @@ pub(super) async fn keep(agent: Arc<Agent>, slot_idx: usize, slot: String, offer
 }
 
 /// Waits for a wake-up, the end of about `limit`, or the order to stop.
-async fn idle(bell: &mut watch::Receiver<()>, stop: &mut watch::Receiver<Stop>, limit: Duration) {
+pub(super) async fn idle(bell: &mut watch::Receiver<()>, stop: &mut watch::Receiver<Stop>, limit: Duration) {
     // Jitter, so that many workers don't all ask at the same moment.
     let limit = limit.mul_f64(rand::rng().random_range(0.75..1.25));
     tokio::select! {

@@ -7,12 +7,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::job::task::Task;
+use crate::job::task::asking::Judge as Question;
 use crate::job::{Hash, JobId};
+use crate::judge::parse::{Choice as Said, Verdict as Answer};
+use crate::labels::{Area, Choice, Judge, Pair, Shown, Verdict};
 use crate::queue::Tx;
 use crate::store::artifact::Artifacts;
 use crate::store::made::{self, Artifact};
 use crate::store::rehearsal::record_rehearsal;
-use crate::store::{checkpoint, record};
+use crate::store::{asking, checkpoint, labels, record, training};
 use crate::tasks::Output;
 
 /// What an output has put into the store.
@@ -42,7 +45,15 @@ pub(super) async fn store(artifacts: &Artifacts, task: &Task, output: &Output) -
             let (hash, n_bytes) = artifacts.take(Path::new(file)).await?;
             Stored::File(Artifact { hash, n_bytes, media: media(task) })
         }
-        Output::Rehearsed { file: None, .. } | Output::Pooled { .. } => Stored::Nothing,
+        Output::Trained(trained) => {
+            let (hash, n_bytes) = artifacts.take(Path::new(&trained.file)).await?;
+            Stored::File(Artifact { hash, n_bytes, media: media(task) })
+        }
+        Output::Rehearsed { file: None, .. }
+        | Output::Pooled { .. }
+        | Output::Ready { .. }
+        | Output::Judged { .. }
+        | Output::Captioned { .. } => Stored::Nothing,
     })
 }
 
@@ -81,11 +92,18 @@ pub(super) async fn record(
             };
             record_rehearsal(tx, job, &task.key(), artifact, scores).await
         }
+        (Task::Judge(task), Output::Judged { verdicts, snapshot }, _) => {
+            let verdicts = verdicts_of(task, verdicts, snapshot.as_deref());
+            labels::write_verdicts(tx, labels::From::Job(job), &verdicts).await.map(drop)
+        }
+        (Task::Caption(caption), Output::Captioned { text, snapshot }, _) => {
+            asking::record_caption(tx, job, &task.key(), caption, text, snapshot.as_deref()).await
+        }
         (_, Output::Made { size, n_cut, .. }, Some(Stored::File(artifact))) => {
             let key = task.key();
             made::record_artifact(tx, job, &key, artifact, *n_cut).await?;
             match (task, size) {
-                (Task::Encode(_) | Task::Denoise(_), None) => Ok(()),
+                (Task::Encode(_) | Task::Denoise(_) | Task::Prepare(_), None) => Ok(()),
                 (Task::Decode(task), Some(size)) => {
                     made::record_generation(tx, job, &key, task, &artifact.hash, *size).await
                 }
@@ -95,6 +113,44 @@ pub(super) async fn record(
                 _ => bail!("the slot answered with the output of another kind of task"),
             }
         }
+        (Task::Finetune(_), Output::Trained(trained), Some(Stored::File(artifact))) => {
+            let key = task.key();
+            made::record_artifact(tx, job, &key, artifact, None).await?;
+            training::record(tx, job, &key, trained.n_pictures, &trained.left_out, trained.held_out).await
+        }
         _ => bail!("the slot answered with the output of another kind of task"),
     }
+}
+
+/// What a judge has answered, as labels: about the pair, wherever its pictures were shown.
+fn verdicts_of(task: &Question, answers: &[Answer], snapshot: Option<&str>) -> Vec<Verdict> {
+    let manner = &task.manner;
+    let mut variant = format!("{} side={}", task.question.short(), manner.side);
+    if let Some(temperature) = manner.temperature {
+        variant.push_str(&format!(" temperature={temperature}"));
+    }
+    if let Some(url) = &manner.url {
+        variant.push_str(&format!(" {url}"));
+    }
+    let judge = Judge::machine(snapshot.unwrap_or(&manner.model), variant);
+    let pair = Pair::Pictures { first: task.first.key(), second: task.second.key() };
+    let verdict = |answer: &Answer| {
+        let choice = match answer.choice {
+            Said::First => Choice::First,
+            Said::Second => Choice::Second,
+            Said::Tie => Choice::Tie,
+            Said::Invalid => Choice::Invalid,
+        };
+        Verdict {
+            pair: pair.clone(),
+            area: task.crop.map(|it| Area { x: it.x, y: it.y, width: it.width, height: it.height }),
+            aspect: task.title(answer.aspect),
+            judge: judge.clone(),
+            shown: if task.turned { Shown::SecondFirst } else { Shown::FirstFirst },
+            choice: if task.turned { choice.turned() } else { choice },
+            reason: answer.reason.clone(),
+            attention: None,
+        }
+    };
+    answers.iter().map(verdict).collect()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::PgPool;
+use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -20,14 +21,16 @@ use super::scratch::Scratch;
 use super::vitals::Vitals;
 use super::wish::{Ending, Stop, Wish};
 use super::within::within;
+use super::words::resolved;
 use crate::job::outcome::Cause;
+use crate::job::task::Task;
 use crate::job::{JobId, Lease};
 use crate::queue::claim::{self, Claimed};
 use crate::queue::{LeaseLost, Tx, remake, settle};
-use crate::store::artifact::Artifacts;
+use crate::store::artifact::{Artifacts, Fetched};
 
 /// How an attempt ended, before anything is written.
-enum End {
+pub(super) enum End {
     Replied(Reply),
     /// Its process died or could not be reached.
     Died(Death),
@@ -56,41 +59,69 @@ pub(super) struct Bench {
 /// Runs a claimed job in `child` and settles it. Returns the child if it lives and may take another job.
 pub(super) async fn take(
     bench: &Arc<Bench>,
-    mut child: Child,
+    child: Child,
     job: &Claimed,
     mut wishes: watch::Receiver<Wish>,
 ) -> Option<Child> {
     let began = Instant::now();
     let mut notes = Notes::new(bench, job);
-    // What lies among the copies of a remote store stays there as long as it is held.
-    let (mut inputs, _held) = match patiently(|| gather(bench, &job.task), &mut wishes).await {
-        Some(Gathered::Ready(inputs, held)) => (*inputs, held),
-        Some(Gathered::Gone { makers, error }) => {
-            settle_end(bench, job, End::Starved { makers, error }, &mut notes, &mut wishes, began).await;
-            return Some(child);
-        }
-        None => {
-            settle_end(bench, job, End::Ordered, &mut notes, &mut wishes, began).await;
+    let Some(task) = patiently(|| resolved(bench, &job.task), &mut wishes).await else {
+        settle_end(bench, job, End::Ordered, &mut notes, &mut wishes, began).await;
+        return Some(child);
+    };
+    let task = match task {
+        Ok(task) => task,
+        Err(error) => {
+            let end = End::Replied(Reply::Failed { fault: Fault::Machine, error });
+            settle_end(bench, job, end, &mut notes, &mut wishes, began).await;
             return Some(child);
         }
     };
-    let needs_scratch = job.task.makes_file() || job.task.saves();
-    // Lives until the result is settled.
+    let done = run(bench, child, job, &task, &mut wishes, &mut notes).await;
+    settle_end(bench, job, done.end, &mut notes, &mut wishes, began).await;
+    done.child
+}
+
+/// What running a task came to. Its files stay where they are as long as this lives.
+pub(super) struct Run {
+    pub(super) end: End,
+    /// The child, if it lives and may take another job.
+    pub(super) child: Option<Child>,
+    _scratch: Option<TempDir>,
+    /// What lies among the copies of a remote store stays there as long as it is held.
+    _held: Vec<Fetched>,
+}
+
+/// Runs a task of a claimed job in `child`, and settles nothing.
+pub(super) async fn run(
+    bench: &Arc<Bench>,
+    mut child: Child,
+    job: &Claimed,
+    task: &Task,
+    wishes: &mut watch::Receiver<Wish>,
+    notes: &mut Notes,
+) -> Run {
+    let unbegun = |end, child| Run { end, child: Some(child), _scratch: None, _held: Vec::new() };
+    let (mut inputs, held) = match patiently(|| gather(bench, task), wishes).await {
+        Some(Gathered::Ready(inputs, held)) => (*inputs, held),
+        Some(Gathered::Gone { makers, error }) => return unbegun(End::Starved { makers, error }, child),
+        None => return unbegun(End::Ordered, child),
+    };
+    let needs_scratch = task.makes_file() || task.saves() || task.asks();
     let scratch = match needs_scratch.then(|| bench.scratch.turn()).transpose() {
         Ok(scratch) => scratch,
         Err(error) => {
-            let end = End::Replied(Reply::Failed { fault: Fault::Machine, error: format!("{error:#}") });
-            settle_end(bench, job, end, &mut notes, &mut wishes, began).await;
-            return Some(child);
+            let error = format!("{error:#}");
+            return unbegun(End::Replied(Reply::Failed { fault: Fault::Machine, error }), child);
         }
     };
     inputs.scratch = scratch.as_ref().map(|it| it.path().as_os_str().to_owned()).unwrap_or_default();
     inputs.attempt = job.number;
     inputs.lease = job.lease.0;
     let mut log = Log::new(job.lease);
-    let work = Work { task: job.task.clone(), inputs };
+    let work = Work { task: task.clone(), inputs };
     let end = match child.send(&Request::Do(Box::new(work))).await {
-        Ok(()) => wait(bench, &mut child, job, &mut wishes, &mut log, &mut notes).await,
+        Ok(()) => wait(bench, &mut child, job, wishes, &mut log, notes).await,
         Err(death) => End::Died(death),
     };
     let survives = match &end {
@@ -99,12 +130,11 @@ pub(super) async fn take(
         End::Replied(_) => true,
         _ => false,
     };
-    let (rest, survivor) = if survives { (child.rest_of_log().await, Some(child)) } else { (child.end().await, None) };
+    let (rest, child) = if survives { (child.rest_of_log().await, Some(child)) } else { (child.end().await, None) };
     rest.into_iter().for_each(|it| log.push(it));
     log.end();
     log.flush(bench).await;
-    settle_end(bench, job, end, &mut notes, &mut wishes, began).await;
-    survivor
+    Run { end, child, _scratch: scratch, _held: held }
 }
 
 /// Listens to the slot until the attempt is over, and sees to what it wants noted.
@@ -181,7 +211,7 @@ async fn note_progress(bench: &Bench, job: &Claimed, done: usize, of: usize) {
 }
 
 /// Waits until the agent wants something else.
-async fn next_wish(wishes: &mut watch::Receiver<Wish>) -> Wish {
+pub(super) async fn next_wish(wishes: &mut watch::Receiver<Wish>) -> Wish {
     if wishes.changed().await.is_err() {
         // The agent is gone, and this with it.
         pending::<()>().await;
@@ -190,7 +220,7 @@ async fn next_wish(wishes: &mut watch::Receiver<Wish>) -> Wish {
 }
 
 /// Repeats `action` while Postgres or the store is out of reach, until it works or the agent wants an end: none then.
-async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
+pub(super) async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     action: impl Fn() -> F,
     wishes: &mut watch::Receiver<Wish>,
 ) -> Option<T> {
@@ -208,7 +238,7 @@ async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
 }
 
 /// Writes how the attempt that `began` then ended, however long Postgres is away, unless the lease is lost meanwhile.
-async fn settle_end(
+pub(super) async fn settle_end(
     bench: &Bench,
     job: &Claimed,
     end: End,

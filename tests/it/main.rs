@@ -3,12 +3,17 @@
 
 mod chaos;
 mod cli;
+mod correlate;
 mod dataset;
 mod gpu;
 mod image;
+mod judge;
+mod labels;
+mod mail;
 mod making;
 mod metrics;
 mod models;
+mod nights;
 mod operations;
 mod plan;
 mod queue;
@@ -23,4 +28,5 @@ mod support;
 mod sweep;
 mod tidy;
 mod train;
+mod tuning;
 mod worker;

@@ -4,6 +4,7 @@ mod browser;
 mod findings;
 mod judges;
 mod models;
+mod opinions;
 mod paper;
 mod reading;
 mod whole;

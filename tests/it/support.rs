@@ -11,6 +11,7 @@ pub mod graph;
 pub mod pictures;
 pub mod process;
 pub mod s3;
+pub mod smtp;
 
 /// The checkout.
 pub fn root() -> &'static Path {

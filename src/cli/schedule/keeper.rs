@@ -13,18 +13,21 @@ use tokio::time::{interval, sleep};
 use uuid::Uuid;
 
 use super::super::enqueue::{Ask, Confirm, Summary, enqueue, understand};
-use crate::config::Times;
+use super::super::report::night::{Done, Wanted, tell};
+use crate::config::{Config, Times};
 use crate::queue::LeaseLost;
 use crate::queue::schedule::Action;
 use crate::queue::schedule::firing::{Held, Taken, come_due, fail, leave_to_others, renew, take};
+use crate::report::definition::Definition;
 use crate::store::artifact::Artifacts;
 use crate::worker::machine;
 
 /// Does what schedules ask for, until it is dropped.
-pub async fn keep(pool: PgPool, artifacts: Artifacts, times: Times) -> Infallible {
+pub async fn keep(pool: PgPool, artifacts: Artifacts, config: Config) -> Infallible {
+    let times = config.times;
     let holder = Uuid::now_v7();
     loop {
-        if let Err(error) = look(&pool, &artifacts, holder, times).await {
+        if let Err(error) = look(&pool, &artifacts, holder, &config).await {
             tracing::warn!(error = format!("{error:#}"), "cannot look after the schedules; trying again");
         }
         // Jitter, so that many workers don't all ask at the same moment.
@@ -32,29 +35,37 @@ pub async fn keep(pool: PgPool, artifacts: Artifacts, times: Times) -> Infallibl
     }
 }
 
-async fn look(pool: &PgPool, artifacts: &Artifacts, holder: Uuid, times: Times) -> anyhow::Result<()> {
+async fn look(pool: &PgPool, artifacts: &Artifacts, holder: Uuid, config: &Config) -> anyhow::Result<()> {
     come_due(pool).await?;
-    while let Some(taken) = take(pool, holder, &machine::host(), times.stale).await? {
-        perform(pool, artifacts, &taken, times).await?;
+    while let Some(taken) = take(pool, holder, &machine::host(), config.times.stale).await? {
+        perform(pool, artifacts, &taken, config).await?;
     }
     Ok(())
 }
 
 /// Does what a firing says and notes how it went.
-async fn perform(pool: &PgPool, artifacts: &Artifacts, taken: &Taken, times: Times) -> anyhow::Result<()> {
-    let Action::Enqueue { file, base, text } = &taken.action;
-    let (schedule, held) = (&taken.name, taken.held);
-    if !Path::new(base).is_dir() {
-        let why = format!("{} has no folder {base}", machine::host());
-        tracing::info!(schedule, why, "leaving a firing to other workers");
-        return leave_to_others(pool, held, &why).await;
-    }
-    let work = Work { held, file: file.clone(), base: base.into(), text: text.clone(), artifacts: artifacts.clone() };
-    let outcome = held_while(pool, held, times, apart(pool.clone(), work)).await;
+async fn perform(pool: &PgPool, artifacts: &Artifacts, taken: &Taken, config: &Config) -> anyhow::Result<()> {
+    let (schedule, held, times) = (&taken.name, taken.held, config.times);
+    let outcome = match &taken.action {
+        Action::Enqueue { file, base, text } => {
+            if !Path::new(base).is_dir() {
+                let why = format!("{} has no folder {base}", machine::host());
+                tracing::info!(schedule, why, "leaving a firing to other workers");
+                return leave_to_others(pool, held, &why).await;
+            }
+            let artifacts = artifacts.clone();
+            let work = Work { held, file: file.clone(), base: base.into(), text: text.clone(), artifacts };
+            let summary = held_while(pool, held, times, apart(pool.clone(), work)).await;
+            summary.map(|it| format!("{}: {} new jobs", it.sweep, it.new.values().sum::<usize>()))
+        }
+        Action::Report { file, text } => {
+            let told = report(pool, config, taken, file, text);
+            held_while(pool, held, times, told).await.map(|it| format!("{}: {}", it.report, it.verdict))
+        }
+    };
     let error = match outcome {
-        Ok(summary) => {
-            let n_new: usize = summary.new.values().sum();
-            tracing::info!(schedule, sweep = summary.sweep, n_new, "a schedule has fired");
+        Ok(did) => {
+            tracing::info!(schedule, did, "a schedule has fired");
             return Ok(());
         }
         Err(error) if error.is::<LeaseLost>() => {
@@ -66,6 +77,14 @@ async fn perform(pool: &PgPool, artifacts: &Artifacts, taken: &Taken, times: Tim
     let again = fail(pool, held, &error).await?;
     tracing::warn!(schedule, error, again, "a schedule could not do its work");
     Ok(())
+}
+
+/// Tells of the moment at which the firing came due, whenever that is done: a second try tells the same.
+async fn report(pool: &PgPool, config: &Config, taken: &Taken, file: &str, text: &str) -> anyhow::Result<Done> {
+    let definition = Definition::parse(text, file).map_err(|faults| anyhow::anyhow!("{faults}"))?;
+    let told = tell(pool, definition, text.to_owned(), taken.due_at).await?;
+    let rendered = told.render(pool, config, None).await?;
+    told.keep(pool, config, &rendered, Wanted::Mail, Some(taken.held)).await
 }
 
 /// What a thread needs to enqueue.

@@ -119,6 +119,9 @@ pub struct Encode {
     pub model: Hash,
     /// The prompt; empty where nothing is said.
     pub prompt: String,
+    /// The key of the job that writes the prompt: it captions a picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<Hash>,
     /// How many tokens T5 takes.
     pub t5_tokens: u32,
     /// What it is computed in.
@@ -174,6 +177,9 @@ pub struct Decode {
 pub struct Settings {
     /// The prompt.
     pub prompt: String,
+    /// The key of the job that writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<Hash>,
     /// The key of the job that encodes it.
     pub encoded: Hash,
     /// The negative prompt; none without guidance.

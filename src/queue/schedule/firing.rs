@@ -29,6 +29,13 @@ pub struct Held {
     lease: i64,
 }
 
+impl Held {
+    /// The schedule's row and the time that it came due.
+    pub fn key(self) -> (i32, OffsetDateTime) {
+        (self.schedule, self.due_at)
+    }
+}
+
 /// A firing to be done.
 #[derive(Debug)]
 pub struct Taken {

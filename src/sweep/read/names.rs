@@ -118,6 +118,21 @@ impl Names {
         }
     }
 
+    /// Takes down a name that no block with pictures has; `use_of` begins the sentence that another block is answered with.
+    pub(super) fn check_pictures(&self, name: &Placed<String>, use_of: &str, faults: &Collector) {
+        match self.blocks.get(&name.value).map(|it| it.0) {
+            Some(Named::Made(title)) if !has_pictures(Named::Made(title)) => {
+                let message = format!("`{}` is a {title} block; {use_of} other blocks", name.value);
+                faults.at(&name.span, message, self.help("", has_pictures));
+            }
+            Some(_) => {}
+            None => {
+                let help = self.help(&name.value, has_pictures);
+                faults.at(&name.span, format!("no block is called `{}`", name.value), help);
+            }
+        }
+    }
+
     fn help(&self, name: &str, fits: impl Fn(Named) -> bool) -> Option<String> {
         let names: Vec<&str> = self.blocks.iter().filter(|it| fits(it.1.0)).map(|it| it.0.as_str()).collect();
         let point = names.iter().filter(|&&it| name.strip_prefix(it).is_some_and(|rest| rest.starts_with(' ')));
@@ -135,4 +150,11 @@ fn is_images(block: Named) -> bool {
 
 fn is_damageable(block: Named) -> bool {
     matches!(block, Named::Of(_))
+}
+
+fn has_pictures(block: Named) -> bool {
+    match block {
+        Named::Of(_) => true,
+        Named::Made(title) => ["[[generate]]", "[[reconstruct]]"].contains(&title),
+    }
 }

@@ -72,6 +72,8 @@ impl Work {
             cells: Vec::new(),
             jobs: tasks.iter().map(job).collect(),
             edges,
+            asking: Vec::new(),
+            trainings: Vec::new(),
         };
         while let Err(error) = submit_once(pool, &plan).await {
             patience(&error).await;

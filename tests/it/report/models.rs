@@ -182,6 +182,8 @@ pub fn findings_of(directory: &Path, picture: impl Fn(usize, (u32, u32), f64) ->
         machines: vec!["alder: 1 GPU".to_owned()],
         busy_seconds: 14_700.0,
         jobs: vec![(State::Done, 153)],
+        ratings: Vec::new(),
+        verdicts: Vec::new(),
         set_scores: (0..makers.len()).map(pooled).collect(),
         sources: makers
             .into_iter()

@@ -29,8 +29,14 @@ pub(super) async fn measure(
     if how == How::Slots {
         let pool = database::connect(ground.database.url(), ground.pool.options().get_max_connections()).await?;
         let slots = vec![SlotDevice::Cpu; n_executors];
-        let options =
-            Options { slots, labels: Vec::new(), times: config.times, until: Until::Idle, vitals: Default::default() };
+        let options = Options {
+            slots,
+            labels: Vec::new(),
+            times: config.times,
+            until: Until::Idle,
+            vitals: Default::default(),
+            judge: None,
+        };
         work(pool, Artifacts::open(&config.store)?, options).await?;
     } else {
         Executors::run(&ground.pool, n_executors, how, usize::try_from(n_jobs)?, |_| ()).await?;
