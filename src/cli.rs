@@ -138,7 +138,7 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Labels(args) => block_on(labels::run(args, config)),
         Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
-        Command::Model(args) => model::run(args),
+        Command::Model(args) => model::run(args, config),
         Command::Bench(args) => bench::run(args, config),
         Command::Db(args) => db::run(args, config),
         Command::Slot(args) => slot::run(args),

@@ -17,6 +17,7 @@ mod plot;
 mod relation;
 mod sizes;
 mod table;
+mod training;
 pub mod view;
 
 use std::io::Write as _;
@@ -98,9 +99,33 @@ pub fn write_from(
     options: &Options,
     files: &dyn Files,
 ) -> anyhow::Result<Written> {
-    let report = analyse(findings);
-    let page = render(&report, findings, options, files)?;
-    let json = serde_json::to_vec_pretty(&report).context("report as JSON")?;
+    write_analysed(&analyse(findings), findings, directory, options, files)
+}
+
+/// As [`write_from`], with the night against those before it.
+///
+/// # Errors
+/// As [`write_from`].
+pub fn write_night(
+    findings: &Findings,
+    nights: history::Nights,
+    directory: &Path,
+    options: &Options,
+    files: &dyn Files,
+) -> anyhow::Result<Written> {
+    let report = Report { nights: Some(nights), ..analyse(findings) };
+    write_analysed(&report, findings, directory, options, files)
+}
+
+fn write_analysed(
+    report: &Report,
+    findings: &Findings,
+    directory: &Path,
+    options: &Options,
+    files: &dyn Files,
+) -> anyhow::Result<Written> {
+    let page = render(report, findings, options, files)?;
+    let json = serde_json::to_vec_pretty(report).context("report as JSON")?;
 
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     let written = Written { html: directory.join("report.html"), json: directory.join("report.json") };

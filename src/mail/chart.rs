@@ -179,12 +179,13 @@ fn mark(idx: usize, x: f64, y: f64, colour: &str) -> String {
     format!(r#"<path d="{path}" fill="{colour}"/>"#)
 }
 
-/// Which of `n` nights are named below the chart: both ends and a few between.
+/// Which of `n` nights are named below the chart: the last, and a few before it at equal steps.
 fn shown(n: usize) -> Vec<usize> {
     if n <= 6 {
         return (0..n).collect();
     }
-    (0..6).map(|it| it * (n - 1) / 5).collect()
+    let step = (n - 1).div_ceil(5);
+    (0..n).rev().step_by(step).collect()
 }
 
 /// A text of at most `n` characters.

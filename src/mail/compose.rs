@@ -97,6 +97,13 @@ pub(super) struct Grid {
     pub(super) note: String,
 }
 
+impl Grid {
+    /// Whether a column may be left out where there is little room: how sure something is, not what it is.
+    fn is_minor(&self, column: &usize) -> bool {
+        ["interval", "p"].contains(&self.head[*column].as_str())
+    }
+}
+
 pub(super) struct Cell {
     pub(super) text: String,
     pub(super) tone: &'static str,
@@ -282,7 +289,7 @@ fn changes(found: &Found, names: &BTreeMap<String, String>, limit: usize) -> Opt
 }
 
 fn probability(p: f64) -> String {
-    words::probability(p).trim_start_matches("p ").trim_start_matches("= ").to_owned()
+    words::probability(p).trim_start_matches(['p', '=', '\u{a0}']).to_owned()
 }
 
 /// Sources down, metrics across; as many metrics as fit side by side in a table each.

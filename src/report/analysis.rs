@@ -9,7 +9,7 @@ use super::entrants::{entrants, less_the_seed};
 use super::opinions::{Scene, opinions};
 use super::sizes::sizes;
 use super::view::{Cell, Column, Gap, ImageRow, Report, Run, Sample, SetCell, SetColumn, SourceRow};
-use super::{conclusions, format, ladders, paper, relation};
+use super::{conclusions, format, ladders, paper, relation, training};
 use crate::job::task::MetricId;
 use crate::metrics::{Better, TABLE};
 use crate::stats::bootstrap::Bootstrap;
@@ -48,6 +48,8 @@ pub fn analyse(findings: &Findings) -> Report {
         sources,
         images,
         bootstrap,
+        trainings: training::trainings(findings),
+        nights: None,
     };
     report.paper = paper::tables(&report);
     report.conclusions = conclusions::conclusions(&report);

@@ -179,9 +179,9 @@ pub struct Difference {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
-    /// The same samples and seeds, pair by pair.
+    /// The same samples and seeds, pair by pair, the seeds of a sample averaged.
     Paired {
-        /// So many pairs.
+        /// So many samples.
         n: usize,
     },
     /// Two means, as if of unrelated pictures.
@@ -245,6 +245,37 @@ pub struct Kept {
     pub good: bool,
     /// What was found.
     pub found: Found,
+}
+
+/// A night and those before it, as a report shows them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Nights {
+    /// What was found.
+    pub found: Found,
+    /// The nights, the oldest first, the one that is told of last.
+    pub past: Vec<Past>,
+}
+
+/// A night as charts show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Past {
+    /// The moment.
+    pub at: String,
+    /// Whether it was good.
+    pub good: bool,
+    /// Each source by each metric.
+    pub series: Vec<Series>,
+}
+
+impl Nights {
+    /// `found` after the nights `before` it, the latest first; so many in all.
+    pub fn of(found: &Found, before: &[Kept], n: usize) -> Self {
+        let kept = |it: &Kept| Past { at: it.found.at.clone(), good: it.good, series: it.found.series.clone() };
+        let mut past: Vec<Past> = before.iter().take(n.saturating_sub(1)).map(kept).collect();
+        past.reverse();
+        past.push(Past { at: found.at.clone(), good: found.good, series: found.series.clone() });
+        Self { found: found.clone(), past }
+    }
 }
 
 /// What is said of `night`. `base` is the last good night before it, with what was stored then as far as that is still

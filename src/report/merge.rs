@@ -28,6 +28,7 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
         ratings: Vec::new(),
         verdicts: Vec::new(),
         failures: Vec::new(),
+        trainings: Vec::new(),
     };
     let mut n_named: BTreeMap<String, usize> = BTreeMap::new();
     for source in all.iter().flat_map(|it| &it.sources) {
@@ -35,6 +36,7 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
     }
     for mut it in all {
         let slug = it.sweep.clone();
+        merged.trainings.append(&mut it.trainings);
         let takes = |idx: usize| {
             let source = &it.sources[idx];
             let (name, _) = pooled_name(&source.name);

@@ -8,12 +8,14 @@ mod figures;
 mod images;
 mod ladders;
 mod making;
+mod nights;
 mod notes;
 mod paper;
 mod preference;
 mod relation;
 mod sizes;
 mod sources;
+mod training;
 
 use askama::Template;
 use base64::Engine as _;
@@ -49,6 +51,7 @@ pub(super) struct Page<'a> {
     source_notes: Vec<String>,
     generated: Option<Table>,
     reconstructed: Option<Table>,
+    training: Option<training::Training>,
     verdicts: Option<Table>,
     other_verdicts: Option<Table>,
     ladders: Vec<ladders::Block>,
@@ -65,6 +68,7 @@ pub(super) struct Page<'a> {
     remark_note: String,
     metrics: Table,
     board: Option<board::Board>,
+    nights: Option<nights::Part>,
     paper: Vec<paper::Part>,
     comparisons: Option<Table>,
     correlations: Vec<correlation::Part>,
@@ -104,6 +108,7 @@ impl<'a> Page<'a> {
             source_notes: sources::notes(report),
             generated: making::generated(report),
             reconstructed: making::reconstructed(report),
+            training: training::section(report),
             verdicts: ladders::verdicts(report, true),
             other_verdicts: ladders::verdicts(report, false),
             ladders,
@@ -120,6 +125,7 @@ impl<'a> Page<'a> {
             remark_note,
             metrics: notes::metrics(report),
             board: board::board(report),
+            nights: nights::part(report),
             paper: paper::parts(report),
             comparisons: comparison::table(report),
             correlations: correlation::parts(report),
@@ -162,18 +168,20 @@ fn sections(report: &Report, gallery: &Gallery) -> Vec<(&'static str, &'static s
     let makes = |it: fn(&Making) -> bool| report.sources.iter().any(|source| source.making.as_ref().is_some_and(it));
     let has_sheets = gallery.sheet.is_some() || gallery.worded.is_some() || !gallery.shapes.is_empty();
     [
+        ("nights", "Night by night", report.nights.is_some()),
         ("board", "Leaderboard", !report.entrants.is_empty()),
+        ("paper", "Tables of the paper", !report.paper.is_empty()),
         ("compare", "Side by side", !gallery.comparisons.is_empty()),
         ("sheets", "Contact sheets", has_sheets),
-        ("paper", "Tables of the paper", !report.paper.is_empty()),
         ("comparisons", "Model against model", !report.comparisons.is_empty()),
         ("correlation", "Metrics and opinions", has_correlations(report)),
         ("preference", "Preference", report.opinions.is_some()),
-        ("sizes", "Sizes", report.sizes.is_some()),
         ("sources", "Sources", true),
         ("ladders", "Damage ladders", !report.ladders.is_empty() && report.metrics.iter().any(|it| it.main)),
         ("distributions", "Distributions", true),
         ("relation", "Texture and compression", report.relation.is_some()),
+        ("sizes", "Sizes", report.sizes.is_some()),
+        ("training", "Fine-tuning", !report.trainings.is_empty()),
         ("generated", "Generated images", makes(|it| matches!(it, Making::Generated { .. }))),
         ("reconstructions", "Reconstructions", makes(|it| matches!(it, Making::Reconstructed { .. }))),
         ("gallery", "Gallery", has_gallery(gallery)),

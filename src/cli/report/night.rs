@@ -17,7 +17,7 @@ use crate::mail::compose::{Content, Full, compose};
 use crate::mail::letter::{self, Envelope};
 use crate::queue::schedule::firing::{Held, finish};
 use crate::report::definition::{Attach, Definition, Take};
-use crate::report::history::{Found, Kept, analyse};
+use crate::report::history::{Found, Kept, Nights, analyse};
 use crate::report::merge::merge;
 use crate::report::{self, Written};
 use crate::store::artifact::Artifacts;
@@ -138,8 +138,9 @@ impl Told {
         let content =
             self.compose(&Full::Said("The full report is report.html beside this.".to_owned()), Uuid::nil())?;
         let found = serde_json::to_vec_pretty(&self.found)?;
+        let nights = Nights::of(&self.found, &self.past, self.definition.history.nights);
         let write = move || -> anyhow::Result<Rendered> {
-            let page = report::write_from(&merged, &folder, &report::Options::default(), &files)?;
+            let page = report::write_night(&merged, nights, &folder, &report::Options::default(), &files)?;
             let summary = report::write_file(&folder, "summary.html", standing_alone(&content).as_bytes())?;
             let text = report::write_file(&folder, "summary.txt", content.text.as_bytes())?;
             let found = report::write_file(&folder, "found.json", &found)?;

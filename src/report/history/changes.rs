@@ -1,6 +1,6 @@
 //! Tonight's series against those of the last good night, and against the baseline.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::causes::Cause;
 use super::noise::{Summary, Tested, among_nights, holm, paired, unpaired};
@@ -118,11 +118,15 @@ fn change(line: &Line, was: Option<&Series>, had: Option<&Line>, past: &[Kept], 
     } else {
         // All that the last good night had must still be there: part of it would be another study.
         let had = had.filter(|it| it.values.len() == was.n);
-        let differences: Vec<f64> = had
-            .map(|had| line.values.iter().filter_map(|(key, now)| Some(now - had.values.get(key)?)).collect())
+        let paired_values: BTreeMap<String, f64> = had
+            .map(|had| {
+                line.values.iter().filter_map(|(key, now)| Some((key.clone(), now - had.values.get(key)?))).collect()
+            })
             .unwrap_or_default();
+        // The seeds of one sample move together: the sample is what is drawn from all there could be.
+        let differences: Vec<f64> = by_sample(&paired_values).into_values().collect();
         let most = was.n.min(series.n);
-        match paired(&differences, bootstrap).filter(|_| differences.len() * 2 > most) {
+        match paired(&differences, bootstrap).filter(|_| paired_values.len() * 2 > most) {
             Some(tested) => (tested, How::Paired { n: differences.len() }),
             None => {
                 let summary = |it: &Series| Some(Summary { n: it.n, mean: it.mean?, sd: it.sd? });
@@ -202,7 +206,7 @@ pub(super) fn versus(definition: &Definition, tonight: &[Line], bootstrap: &Boot
     for line in tonight.iter().filter(|it| !it.series.is_set && it.series.source != name) {
         let base = tonight.iter().find(|it| it.series.source == name && it.series.metric == line.series.metric);
         let Some(base) = base.filter(|it| !it.series.is_set) else { continue };
-        let (ours, theirs) = (by_sample(line), by_sample(base));
+        let (ours, theirs) = (by_sample(&line.values), by_sample(&base.values));
         let differences: Vec<f64> =
             ours.iter().filter_map(|(sample, value)| Some(value - theirs.get(sample)?)).collect();
         let (tested, how) = match paired(&differences, bootstrap) {
@@ -238,10 +242,9 @@ pub(super) fn versus(definition: &Definition, tonight: &[Line], bootstrap: &Boot
 }
 
 /// Each sample's mean over its seeds.
-fn by_sample(line: &Line) -> BTreeMap<&str, f64> {
-    let samples: BTreeSet<&str> = line.values.keys().map(|it| sample(it)).collect();
-    let mut sums: BTreeMap<&str, (f64, usize)> = samples.into_iter().map(|it| (it, (0.0, 0))).collect();
-    for (key, value) in &line.values {
+fn by_sample(values: &BTreeMap<String, f64>) -> BTreeMap<&str, f64> {
+    let mut sums: BTreeMap<&str, (f64, usize)> = BTreeMap::new();
+    for (key, value) in values {
         let sum = sums.entry(sample(key)).or_default();
         *sum = (sum.0 + value, sum.1 + 1);
     }

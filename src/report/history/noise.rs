@@ -5,9 +5,11 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use crate::stats::Interval;
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::describe::{mean, sd};
+use crate::stats::family;
+use crate::stats::permutation::paired_permutation;
 
-/// Up to so many pairs all choices of signs are tried: 65,536 of them.
-const MOST_EXACT: usize = 16;
+/// Up to so many pairs all choices of signs are tried; drawing some of more would give no p small enough for Holm.
+const MOST_EXACT: usize = 20;
 /// Fewer nights than this say nothing about how much a number wanders.
 const FEWEST_NIGHTS: usize = 4;
 
@@ -27,25 +29,11 @@ pub(super) fn paired(differences: &[f64], bootstrap: &Bootstrap) -> Option<Teste
     let p = if differences.len() < 2 {
         None
     } else if differences.len() <= MOST_EXACT {
-        Some(by_signs(differences))
+        paired_permutation(differences, bootstrap.n_resamples, bootstrap.seed).ok().map(|it| it.p)
     } else {
         by_t(differences)
     };
     Some(Tested { value, interval, p })
-}
-
-/// The share of all choices of signs whose mean is at least as far from 0: Fisher's test by randomisation.
-fn by_signs(differences: &[f64]) -> f64 {
-    let total: f64 = differences.iter().sum();
-    let scale: f64 = differences.iter().map(|it| it.abs()).sum();
-    // Sums in another order differ in their last digits.
-    let limit = total.abs() - 1e-12 * scale;
-    let n_choices = 1_u32 << differences.len();
-    let as_far = (0..n_choices).filter(|choice| {
-        let signed = differences.iter().enumerate().map(|(bit, it)| if choice >> bit & 1 == 1 { -it } else { *it });
-        signed.sum::<f64>().abs() >= limit
-    });
-    as_far.count() as f64 / f64::from(n_choices)
 }
 
 fn by_t(differences: &[f64]) -> Option<f64> {
@@ -109,15 +97,8 @@ pub(super) fn among_nights(past: &[f64], tonight: f64, level: f64) -> Option<Tes
 /// Holm's correction (1979): what is below 1 − level afterwards is false with no more than that chance over all of them
 /// together. Those without a probability stay so.
 pub(super) fn holm(ps: &[Option<f64>]) -> Vec<Option<f64>> {
-    let mut order: Vec<(usize, f64)> = ps.iter().enumerate().filter_map(|(idx, p)| Some((idx, (*p)?))).collect();
-    order.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let (n, mut highest) = (order.len(), 0.0_f64);
-    let mut corrected = vec![None; ps.len()];
-    for (rank, (idx, p)) in order.into_iter().enumerate() {
-        highest = highest.max((p * (n - rank) as f64).min(1.0));
-        corrected[idx] = Some(highest);
-    }
-    corrected
+    let mut corrected = family::holm(&ps.iter().flatten().copied().collect::<Vec<f64>>()).into_iter();
+    ps.iter().map(|p| p.and_then(|_| corrected.next())).collect()
 }
 
 #[cfg(test)]

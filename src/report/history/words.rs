@@ -111,7 +111,7 @@ impl Found {
             None => "There is nothing to compare it with yet.".to_owned(),
             Some(base) => format!(
                 "Compared with the last good night, {}: {}; a change counts where Holm's correction over all of them leaves \
-                 p < {}.",
+                 p\u{a0}<\u{a0}{}.",
                 moment(&base.at),
                 format::count(n, "comparison"),
                 trimmed(1.0 - self.level)
@@ -158,7 +158,7 @@ pub fn sure(difference: &Difference, level: f64) -> String {
     let mut parts = vec![column.signed(difference.value)];
     if let Some(it) = difference.interval {
         let level = trimmed(level * 100.0);
-        parts.push(format!("{level} % interval {} to {}", column.signed(it.low), column.signed(it.high)));
+        parts.push(format!("{level}\u{a0}% interval {} to {}", column.signed(it.low), column.signed(it.high)));
     }
     if let Some(p) = difference.p_holm {
         parts.push(probability(p));
@@ -172,9 +172,10 @@ pub fn sure(difference: &Difference, level: f64) -> String {
     parts.join(", ")
 }
 
-/// `p = 0.012`, `p < 0.0001`.
+/// `p = 0.012`, `p < 0.0001`, with spaces that do not break.
 pub fn probability(p: f64) -> String {
-    if p < 1e-4 { "p < 0.0001".to_owned() } else { format!("p = {}", trimmed(p)) }
+    // What belongs together stays on one line.
+    if p < 1e-4 { "p\u{a0}<\u{a0}0.0001".to_owned() } else { format!("p\u{a0}=\u{a0}{}", trimmed(p)) }
 }
 
 /// What a change may be due to, in words.

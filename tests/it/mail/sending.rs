@@ -192,6 +192,7 @@ async fn a_worker_that_stops_finishes_the_mail_in_hand() {
     command.env("JOBCTL_GRACE_MS", "300");
     let mut worker = Running::start(command);
     wait_until("it is under way", LONG, async || smtp.n("rcpt") == 1).await;
+    wait_until("it lives", LONG, async || !worker.slots().is_empty()).await;
     worker.signal(rustix::process::Signal::TERM);
     // The server does not answer: the worker does not wait for ever, and the mail is not in doubt.
     worker.ends_with(0, LONG);

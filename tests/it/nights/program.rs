@@ -37,6 +37,9 @@ async fn a_night_is_kept_compared_accepted_and_rendered_again() {
         assert!(fs::metadata(first[name].as_str().unwrap()).unwrap().len() > 200, "{name}");
     }
     let second = db.jobctl(["report", &path, "--json"], 0).json();
+    let page = fs::read_to_string(second["html"].as_str().unwrap()).unwrap();
+    assert!(page.contains("id=\"nights\"") && page.contains("Every series against the last good night"));
+    assert!(page.contains("class=\"trend f0\""), "two nights make a line");
     assert_eq!(second["verdict"], "nothing changed beyond noise");
     assert_eq!(second["run"], serde_json::Value::Null);
     assert_eq!(db.number("select count(*) from report_run").await, 1);

@@ -173,6 +173,7 @@ pub fn findings_of(directory: &Path, picture: impl Fn(usize, (u32, u32), f64) ->
         n: PROMPTS.len() as u64,
     };
     Findings {
+        trainings: Vec::new(),
         sweep: "models-0a1b2c3d".to_owned(),
         name: "models".to_owned(),
         definition: "name = \"models\"\n".to_owned(),
