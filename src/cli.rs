@@ -9,6 +9,7 @@ mod enqueue;
 mod generate;
 mod jobs;
 mod judge;
+mod labels;
 mod limit;
 mod lines;
 pub mod log;
@@ -98,6 +99,7 @@ enum Command {
     Mail(mail::Args),
     Score(score::Args),
     Correlate(correlate::Args),
+    Labels(labels::Args),
     Generate(generate::Args),
     Dataset(dataset::Args),
     Model(model::Args),
@@ -133,9 +135,10 @@ pub fn run(cli: &Cli, config: &Config) -> anyhow::Result<Outcome> {
         Command::Mail(args) => block_on(mail::run(args, config)),
         Command::Score(args) => score::run(args),
         Command::Correlate(args) => correlate::run(args),
+        Command::Labels(args) => block_on(labels::run(args, config)),
         Command::Generate(args) => generate::run(args),
         Command::Dataset(args) => dataset::run(args),
-        Command::Model(args) => model::run(args),
+        Command::Model(args) => model::run(args, config),
         Command::Bench(args) => bench::run(args, config),
         Command::Db(args) => db::run(args, config),
         Command::Slot(args) => slot::run(args),

@@ -1,5 +1,8 @@
 //! What people and machine judges say of pictures: ratings, and choices between two.
 
+pub mod agreement;
+pub mod mapping;
+pub mod rows;
 pub mod table;
 
 use std::str::FromStr;

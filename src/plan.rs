@@ -5,6 +5,7 @@ mod build;
 mod expand;
 mod making;
 mod rehearse;
+mod training;
 mod trim;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::Hash;
 use crate::job::needs::Needs;
 use crate::job::task::Task;
-use crate::job::task::making::{FileFormat, Latent, Partition, Precision};
+use crate::job::task::making::{FileFormat, Latent, Part, Partition, Precision};
 use crate::judge::cost::{Prices, Tokens};
 use crate::sweep::OnFailure;
 
@@ -45,8 +46,23 @@ pub struct Plan {
     pub jobs: Vec<Job>,
     /// Which job waits for which; parents stand before their children.
     pub edges: Vec<Edge>,
+    /// The models that it trains, in the order of the `[[finetune]]` blocks.
+    pub trainings: Vec<Training>,
     /// The `[[judge]]` and `[[caption]]` blocks: what may be spent on which jobs.
     pub asking: Vec<Asking>,
+}
+
+/// A model that a sweep trains.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Training {
+    /// What the sweep calls it: the block's name, and the values of what varies.
+    pub name: String,
+    /// Which part of it is trained.
+    pub part: Part,
+    /// What it starts from, as the sweep names it.
+    pub base: String,
+    /// The key of the job that trains it.
+    pub key: Hash,
 }
 
 /// A block that asks a machine: how fast, and for how much. None of it is in a key.
@@ -204,7 +220,7 @@ pub enum EdgeKind {
 }
 
 impl Plan {
-    /// The hash of all that the sweep asks for: its name, sources, pictures and tasks.
+    /// The hash of all that the sweep asks for: its name, sources, pictures, tasks, and what its blocks that ask are called.
     /// Where the files lie and in which hurry they are does not matter.
     pub fn key(&self) -> Hash {
         let mut hasher = blake3::Hasher::new();
@@ -222,6 +238,15 @@ impl Plan {
         }
         for job in &self.jobs {
             hasher.update(&job.key.0);
+        }
+        // Those that train none keep the key that they had before any did.
+        for it in &self.trainings {
+            hash_text(&mut hasher, &it.name);
+            hasher.update(&it.key.0);
+        }
+        // Under another name a block has a budget of its own.
+        for block in &self.asking {
+            hash_text(&mut hasher, &block.name);
         }
         Hash(*hasher.finalize().as_bytes())
     }

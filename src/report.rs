@@ -1,6 +1,7 @@
 //! Reports: findings analysed to one plain value, and that value as a page that needs nothing else.
 
 mod analysis;
+mod comparison;
 mod conclusions;
 pub mod definition;
 mod entrants;
@@ -9,12 +10,14 @@ mod gallery;
 pub mod history;
 mod ladders;
 pub mod merge;
+mod opinions;
 mod page;
 mod paper;
 mod plot;
 mod relation;
 mod sizes;
 mod table;
+mod training;
 pub mod view;
 
 use std::io::Write as _;

@@ -16,4 +16,5 @@ pub mod record;
 pub mod rehearsal;
 pub mod retention;
 pub mod sweep_up;
+pub mod training;
 pub mod upload;

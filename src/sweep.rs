@@ -2,9 +2,11 @@
 
 pub(crate) mod block;
 mod captions;
+mod datasets;
 
 pub mod asking;
 pub mod fault;
+pub mod finetune;
 pub mod inventory;
 pub mod making;
 pub mod packages;
@@ -23,6 +25,7 @@ use crate::job::task::Step;
 use crate::metrics::Metric;
 
 pub use fault::{Fault, Faults};
+pub use finetune::Finetune;
 pub use inventory::{Inventory, SourceFile};
 pub use making::{Generate, Reconstruct};
 pub use rehearse::Rehearse;
@@ -44,6 +47,8 @@ pub struct Sweep {
     pub images: Vec<Images>,
     /// The `[[damage]]` blocks, in the file's order.
     pub damage: Vec<Damage>,
+    /// The `[[finetune]]` blocks, in the file's order.
+    pub finetune: Vec<Finetune>,
     /// The `[[generate]]` blocks, in the file's order.
     pub generate: Vec<Generate>,
     /// The `[[reconstruct]]` blocks, in the file's order.

@@ -1,19 +1,23 @@
 //! The work itself. A task sees its payload and its inputs, never the queue or the database.
 
 pub mod evaluate;
+pub mod finetune;
 pub mod generate;
 pub mod inputs;
+pub mod latents;
 pub mod memory;
 pub mod pool;
 pub mod prepare;
 pub mod reconstruct;
 pub mod rehearse;
+mod shards;
 pub mod supervisor;
 
 use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::Hash;
 use crate::job::outcome::{Made, Scored, SetScored};
 use crate::job::task::Task;
 use crate::judge::parse::Verdict;
@@ -44,6 +48,8 @@ pub enum Output {
         /// Of an encoded prompt: tokens that the limits of CLIP-L, OpenCLIP-G and T5 cut off.
         n_cut: Option<[usize; 3]>,
     },
+    /// A part of a model was trained.
+    Trained(Trained),
     /// A set was scored.
     Pooled {
         /// Its scores.
@@ -75,6 +81,19 @@ pub enum Output {
         /// Its scores.
         scores: Vec<Scored>,
     },
+}
+
+/// What training came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trained {
+    /// The trained part, in the scratch folder.
+    pub file: OsString,
+    /// How many pictures were learnt from.
+    pub n_pictures: usize,
+    /// Pictures that could not be decoded, held out or not: the hashes of their files, and why.
+    pub left_out: Vec<(Hash, String)>,
+    /// The loss on what is held out, after the last look; none where nothing is.
+    pub held_out: Option<f64>,
 }
 
 /// Why a task did not work.
@@ -109,6 +128,8 @@ pub fn run(
         Task::Denoise(task) => generate::denoise(task, inputs, memory, &mut |done, of| supervisor.progress(done, of)),
         Task::Decode(task) => generate::decode(task, inputs, memory),
         Task::Reconstruct(task) => reconstruct::run(task, inputs, memory),
+        Task::Prepare(task) => latents::run(task, inputs, memory, supervisor),
+        Task::Finetune(task) => finetune::run(task, inputs, memory, supervisor),
         Task::Evaluate(task) => evaluate::run(task, inputs, memory),
         Task::Pool(task) => pool::run(task, inputs),
         Task::Judge(task) => prepare::judge(task, inputs),

@@ -1,5 +1,7 @@
 //! `jobctl model`: what a package holds and needs, and random packages to try things with.
 
+mod export;
+
 use std::path::PathBuf;
 
 use candle_core::DType;
@@ -10,6 +12,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::lines::{right, say, say_json, table};
 use super::picture;
+use crate::config::Config;
 use crate::gpu;
 use crate::job::task::making::Precision;
 use crate::models::hub;
@@ -46,6 +49,13 @@ enum Verb {
   jobctl model init --family sd3 --preset tiny packages/tiny
   jobctl model init --family sd3 --preset medium --no-t5 packages/medium")]
     Init(InitArgs),
+    /// Writes a model that a sweep has trained as a package that jobctl and diffusers load.
+    ///
+    /// What was not trained is copied from the package that the model comes from. Adapters are joined to the weights, and
+    /// stand beside them as pytorch_lora_weights.safetensors.
+    #[command(after_help = "Example:
+  jobctl model export wlf-ablation wlf packages/wlf")]
+    Export(export::Args),
 }
 
 #[derive(clap::Args, Debug)]
@@ -78,7 +88,7 @@ struct InitArgs {
     /// Seed of the weights
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// What the weights are stored as; f32 for tiny, bf16 for medium if not given
+    /// What the weights are stored as; f32 for tiny and small, bf16 for medium if not given
     #[arg(long, value_parser = picture::precision())]
     dtype: Option<Precision>,
     /// Leave T5 out
@@ -96,6 +106,8 @@ enum Family {
 enum Size {
     /// 3 MB
     Tiny,
+    /// 4 MB: large enough to learn from photographs on a processor
+    Small,
     /// 15 GB in bf16
     Medium,
 }
@@ -104,8 +116,9 @@ enum Size {
 ///
 /// # Errors
 /// No such package, or a folder that cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
     match &args.command {
+        Verb::Export(args) => super::block_on(export::run(args, config)),
         Verb::Inspect(args) => inspect(args),
         Verb::Init(args) => init(args),
     }
@@ -215,6 +228,7 @@ fn init(args: &InitArgs) -> anyhow::Result<Outcome> {
     let Family::Sd3 = args.family;
     let (preset, usual) = match args.preset {
         Size::Tiny => (Preset::Tiny, Precision::F32),
+        Size::Small => (Preset::Small, Precision::F32),
         Size::Medium => (Preset::Medium, Precision::Bf16),
     };
     let precision = args.dtype.unwrap_or(usual);

@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 pub struct JudgeSettings {
     /// `JOBCTL_OPENAI_URL`, without a slash at its end; OpenAI's own where there is only a key.
     pub url: String,
-    /// `JOBCTL_OPENAI_KEY`, else `OPENAI_API_KEY`; endpoints of one's own may need none.
+    /// `JOBCTL_OPENAI_KEY`, else, for OpenAI's own address, `OPENAI_API_KEY`; endpoints of one's own may need none.
     pub key: Option<Secret>,
     /// So many requests are under way at a time: `JOBCTL_ASKS`.
     pub at_once: usize,
@@ -35,8 +35,10 @@ impl JudgeSettings {
     /// # Errors
     /// An address that is none, or has a key in it; a number that is none.
     pub(super) fn from_env(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<Self>> {
-        let key = variable("JOBCTL_OPENAI_KEY").or_else(|| variable("OPENAI_API_KEY")).map(Secret::new);
         let url = variable("JOBCTL_OPENAI_URL");
+        // OpenAI's key is for OpenAI alone.
+        let theirs = || variable("OPENAI_API_KEY").filter(|_| url.is_none());
+        let key = variable("JOBCTL_OPENAI_KEY").or_else(theirs).map(Secret::new);
         if key.is_none() && url.is_none() {
             return Ok(None);
         }
@@ -50,6 +52,15 @@ impl JudgeSettings {
         };
         let timeout = super::milliseconds("JOBCTL_OPENAI_TIMEOUT_MS", TIMEOUT)?;
         Ok(Some(Self { url, key, at_once, timeout }))
+    }
+}
+
+impl JudgeSettings {
+    /// Whether a key goes over the network where others may read it.
+    pub fn tells_its_key(&self) -> bool {
+        let here = ["localhost", "127.0.0.1", "[::1]"];
+        let host = Url::parse(&self.url).ok().and_then(|it| it.host_str().map(str::to_owned)).unwrap_or_default();
+        self.key.is_some() && self.url.starts_with("http://") && !here.contains(&host.as_str())
     }
 }
 
@@ -83,8 +94,9 @@ mod tests {
             [("OPENAI_API_KEY", "a"), ("JOBCTL_OPENAI_KEY", "b"), ("JOBCTL_OPENAI_URL", "http://gpu-7:8000/v1/")];
         let settings = read(&pairs).unwrap().unwrap();
         assert_eq!((settings.url.as_str(), settings.key.as_ref().unwrap().reveal()), ("http://gpu-7:8000/v1", "b"));
-        assert!(!format!("{settings:?}").contains('b'.to_string().repeat(2).as_str()));
-        assert!(read(&[("JOBCTL_OPENAI_URL", "http://gpu-7:8000/v1")]).unwrap().unwrap().key.is_none());
+        let pairs = [("OPENAI_API_KEY", "planted"), ("JOBCTL_OPENAI_URL", "http://gpu-7:8000/v1")];
+        assert!(read(&pairs).unwrap().unwrap().key.is_none(), "another endpoint does not get OpenAI's key");
+        assert!(!format!("{:?}", read(&[("OPENAI_API_KEY", "planted")])).contains("planted"));
         assert!(read(&[("OPENAI_API_KEY", "a"), ("JOBCTL_ASKS", "0")]).is_err());
     }
 

@@ -3,21 +3,7 @@
 use rayon::prelude::*;
 
 use super::Rgb;
-
-/// Pillow's filters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Filter {
-    /// The mean of what a pixel covers.
-    Box,
-    /// A triangle, as wide as the reduction: what the released training scripts use.
-    #[default]
-    Bilinear,
-    /// Keys' cubic with a = −½.
-    Bicubic,
-    /// A sinc of three lobes.
-    Lanczos,
-}
+pub use crate::job::task::training::Filter;
 
 impl Filter {
     /// How far from its middle it is not 0, in pixels of the coarser picture.

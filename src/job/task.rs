@@ -1,8 +1,10 @@
 //! What a job is asked to do: one plain struct per kind of task, and the picture that a task speaks of.
 
 pub mod asking;
+pub mod finetune;
 pub mod making;
 pub mod rehearse;
+pub mod training;
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +14,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use self::asking::{Caption, Judge, Manner};
+use self::finetune::{Finetune, Prepare};
 use self::making::{Decode, Denoise, Encode, Precision, Reconstruct};
 use self::rehearse::Rehearse;
 use super::Hash;
@@ -194,6 +197,10 @@ pub enum Task {
     Evaluate(Evaluate),
     /// See [`Pool`].
     Pool(Pool),
+    /// See [`Prepare`].
+    Prepare(Prepare),
+    /// See [`Finetune`].
+    Finetune(Box<Finetune>),
     /// See [`Judge`].
     Judge(Box<Judge>),
     /// See [`Caption`].
@@ -204,8 +211,19 @@ pub enum Task {
 
 impl Task {
     /// The names of all kinds.
-    pub const KINDS: [&'static str; 9] =
-        ["encode", "denoise", "decode", "reconstruct", "evaluate", "pool", "judge", "caption", "rehearse"];
+    pub const KINDS: [&'static str; 11] = [
+        "encode",
+        "prepare",
+        "finetune",
+        "denoise",
+        "decode",
+        "reconstruct",
+        "evaluate",
+        "pool",
+        "judge",
+        "caption",
+        "rehearse",
+    ];
 
     /// The kind's name in tables and on the command line.
     pub fn kind(&self) -> &'static str {
@@ -216,6 +234,8 @@ impl Task {
             Self::Reconstruct(_) => "reconstruct",
             Self::Evaluate(_) => "evaluate",
             Self::Pool(_) => "pool",
+            Self::Prepare(_) => "prepare",
+            Self::Finetune(_) => "finetune",
             Self::Judge(_) => "judge",
             Self::Caption(_) => "caption",
             Self::Rehearse(_) => "rehearse",
@@ -231,6 +251,8 @@ impl Task {
             | Self::Reconstruct(_)
             | Self::Evaluate(_)
             | Self::Pool(_)
+            | Self::Prepare(_)
+            | Self::Finetune(_)
             | Self::Judge(_)
             | Self::Caption(_)
             | Self::Rehearse(_) => 1,
@@ -243,7 +265,8 @@ impl Task {
         Duration::from_secs(match self {
             Self::Encode(_) => 2 * HOUR_S,
             Self::Denoise(_) => 24 * HOUR_S,
-            Self::Decode(_) | Self::Reconstruct(_) => 6 * HOUR_S,
+            Self::Decode(_) | Self::Reconstruct(_) | Self::Prepare(_) => 6 * HOUR_S,
+            Self::Finetune(_) => 30 * 24 * HOUR_S,
             Self::Evaluate(_) => HOUR_S / 2,
             Self::Pool(_) => HOUR_S / 6,
             // Most of it is waiting for one's turn.
@@ -256,6 +279,7 @@ impl Task {
     /// there. Other tasks are ended at once.
     pub fn saves(&self) -> bool {
         match self {
+            Self::Finetune(_) => true,
             Self::Rehearse(it) => it.checkpoint_every.is_some(),
             _ => false,
         }
@@ -265,6 +289,7 @@ impl Task {
     pub fn makes_file(&self) -> bool {
         match self {
             Self::Encode(_) | Self::Denoise(_) | Self::Decode(_) | Self::Reconstruct(_) => true,
+            Self::Prepare(_) | Self::Finetune(_) => true,
             Self::Rehearse(it) => it.bytes > 0,
             Self::Evaluate(_) | Self::Pool(_) | Self::Judge(_) | Self::Caption(_) => false,
         }
@@ -291,6 +316,8 @@ impl Task {
             Self::Denoise(it) => Some(it.dtype),
             Self::Decode(it) => Some(it.dtype),
             Self::Reconstruct(it) => Some(it.dtype),
+            Self::Prepare(it) => it.model.map(|_| it.dtype),
+            Self::Finetune(it) => Some(it.dtype),
             Self::Evaluate(_) | Self::Pool(_) | Self::Judge(_) | Self::Caption(_) | Self::Rehearse(_) => None,
         }
     }
@@ -300,13 +327,16 @@ impl Task {
         self.precision() == Some(Precision::Bf16)
     }
 
-    /// The hash of the part of a package that it loads ([`making::Part`]), if it loads one.
+    /// The part of a package that it loads ([`making::Part`]), if it loads one: the hash of its files, or the key of the
+    /// job that trains it.
     pub fn model(&self) -> Option<Hash> {
         match self {
             Self::Encode(it) => Some(it.model),
             Self::Denoise(it) => Some(it.model),
             Self::Decode(it) => Some(it.model),
             Self::Reconstruct(it) => Some(it.model),
+            Self::Prepare(it) => it.model,
+            Self::Finetune(it) => Some(it.model),
             Self::Evaluate(_) | Self::Pool(_) | Self::Judge(_) | Self::Caption(_) | Self::Rehearse(_) => None,
         }
     }

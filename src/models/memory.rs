@@ -180,7 +180,8 @@ impl Needs {
     /// One that cannot be read.
     pub fn of(package: &Package) -> anyhow::Result<Self> {
         let mut encoders = Vec::new();
-        for component in ["text_encoder", "text_encoder_2"] {
+        // A part that was trained stands without encoders.
+        for component in ["text_encoder", "text_encoder_2"].into_iter().filter(|it| package.folder(it).exists()) {
             let config = clip::Config::read(&package.config(component))?;
             let weights = Weights::blueprint();
             clip::ClipText::load(&config, &weights)?;

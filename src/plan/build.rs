@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use rayon::prelude::*;
 
 use super::expand::{Recipe, recipes};
-use super::{Cell, Edge, EdgeKind, Job, Plan, asking, making, rehearse};
+use super::{Cell, Edge, EdgeKind, Job, Plan, asking, making, rehearse, training};
 use crate::job::Hash;
 use crate::job::task::{Evaluate, MetricId, Picture, Pool, Step, Task};
 use crate::metrics::{Metric, Needs};
@@ -30,24 +30,26 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         .collect();
     let n_recipes = recipes.len();
     let captions = asking::captions(sweep, inventory)?;
-    let made = making::sources(sweep, inventory, &references, &captions)?;
-    // Judges look at every picture once more.
-    let looks = (!sweep.judge.is_empty()).then(|| asking::Looks::new(sweep, inventory, &recipes, &made));
-
-    let n_cells = scored.iter().map(Vec::len).sum::<usize>() + made.iter().map(|it| it.cells.len()).sum::<usize>();
+    let n_cells = scored.iter().map(Vec::len).sum::<usize>();
     let mut plan = Plan {
         name: sweep.name.clone(),
         on_failure: sweep.on_failure,
         priority: sweep.priority,
         max_running: sweep.max_running,
         limits: sweep.limits.clone(),
-        sources: recipes.into_iter().map(|it| it.source).collect(),
+        sources: recipes.iter().map(|it| it.source.clone()).collect(),
         cells: Vec::with_capacity(n_cells),
         jobs: Vec::with_capacity(n_cells),
         edges: Vec::with_capacity(n_cells),
+        trainings: Vec::new(),
         asking: Vec::new(),
     };
     let mut by_key: HashMap<Hash, usize> = HashMap::with_capacity(n_cells);
+    let models = training::place(sweep, inventory, &mut plan, &mut by_key)?;
+    let made = making::sources(sweep, inventory, &models, &references, &captions)?;
+    plan.cells.reserve(made.iter().map(|it| it.cells.len()).sum::<usize>());
+    // Judges look at every picture once more.
+    let looks = (!sweep.judge.is_empty()).then(|| asking::Looks::new(sweep, inventory, &recipes, &made));
     asking::place_captions(sweep, captions, &mut plan, &mut by_key);
     let makers = making::place(&made, &mut plan, &mut by_key);
     asking::join_prompts(&mut plan, &by_key);
@@ -65,6 +67,7 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         }
     }
     rehearse::add(sweep, &mut plan, &mut by_key);
+    training::tie(&mut plan, &by_key);
     let mut seen = HashSet::with_capacity(plan.sources.len());
     if let Some(twice) = plan.sources.iter().find(|it| !seen.insert(it.name.as_str())) {
         bail!("two sources are called `{}`: give a block another name", twice.name);

@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use super::asking::{Captioned, size_after};
 use super::build::{self, References, compares, megapixels, wanted};
+use super::training::Models;
 use super::{Cell, Edge, EdgeKind, Job, Making, Plan, Source};
 use crate::job::Hash;
 use crate::job::needs::Needs;
@@ -14,7 +15,6 @@ use crate::job::task::asking::Words;
 use crate::job::task::making::{Decode, Denoise, Encode, Part, Precision, Reconstruct, Settings};
 use crate::job::task::{Evaluate, MetricId, Picture, Step, Task};
 use crate::sweep::making::{Generate, GeneratePoint, Prompts, Reconstruct as Block, ReconstructPoint};
-use crate::sweep::packages::PackageFiles;
 use crate::sweep::{Inventory, SourceFile, Sweep};
 
 /// A source that a model makes.
@@ -51,6 +51,7 @@ impl MadeCell {
 pub(super) fn sources(
     sweep: &Sweep,
     inventory: &Inventory,
+    models: &Models,
     references: &References,
     captions: &[Vec<Captioned>],
 ) -> anyhow::Result<Vec<Made>> {
@@ -69,12 +70,12 @@ pub(super) fn sources(
             }
         };
         for point in block.points() {
-            sources.push(generated(sweep, block, &point, &prompts, inventory, references)?);
+            sources.push(generated(sweep, block, &point, &prompts, models, references)?);
         }
     }
     for block in &sweep.reconstruct {
         for point in block.points() {
-            sources.push(reconstructed(sweep, block, &point, inventory)?);
+            sources.push(reconstructed(sweep, block, &point, inventory, models)?);
         }
     }
     Ok(sources)
@@ -108,13 +109,13 @@ fn generated(
     block: &Generate,
     point: &GeneratePoint,
     prompts: &[(&str, Words)],
-    inventory: &Inventory,
+    models: &Models,
     references: &References,
 ) -> anyhow::Result<Made> {
     let model = &block.model.values[point.model];
-    let package = package(inventory, model)?;
-    let (text, denoiser, vae) =
-        (part(package, model, Part::Text)?, part(package, model, Part::Denoiser)?, part(package, model, Part::Vae)?);
+    let package = models.get(model)?;
+    let [text, denoiser, vae] = [Part::Text, Part::Denoiser, Part::Vae].map(|it| package.part(model, it));
+    let (text, denoiser, vae) = (text?, denoiser?, vae?);
     let (width, height) = block.size.values[point.size];
     let negative = (point.guidance > 1.0).then(|| point.negative.clone());
     let megapixels = (f64::from(width) * f64::from(height) / 1e6) as f32;
@@ -205,10 +206,11 @@ fn reconstructed(
     block: &Block,
     point: &ReconstructPoint,
     inventory: &Inventory,
+    models: &Models,
 ) -> anyhow::Result<Made> {
     let model = &block.model.values[point.model];
-    let package = package(inventory, model)?;
-    let vae = part(package, model, Part::Vae)?;
+    let package = models.get(model)?;
+    let vae = package.part(model, Part::Vae)?;
     let images = sweep.images.get(block.of).with_context(|| format!("`{}` is of no [[images]] block", block.name))?;
     let metrics = wanted(sweep, compares(sweep), true);
     let needs = Arc::new(block.wants.needs(point.dtype == Precision::Bf16));
@@ -257,14 +259,6 @@ fn original_steps(file: &SourceFile, crop: Option<u32>, factor: u32) -> Vec<Step
         steps.push(Step::Trim { unit: factor });
     }
     steps
-}
-
-fn package<'a>(inventory: &'a Inventory, model: &str) -> anyhow::Result<&'a PackageFiles> {
-    inventory.packages.get(model).with_context(|| format!("the package `{model}` was not looked up"))
-}
-
-fn part(package: &PackageFiles, model: &str, part: Part) -> anyhow::Result<Hash> {
-    package.parts.get(&part).copied().with_context(|| format!("the {} of `{model}` was not hashed", part.word()))
 }
 
 /// A job that makes something of the picture `subject`.

@@ -16,8 +16,19 @@ impl Plan {
     /// scored again unless its scores are known and none of its pictures is scored anew.
     #[must_use]
     pub fn trim(self, known: &dyn Fn(&Hash, Option<&Hash>, &MetricId) -> bool) -> Self {
-        let Self { name, on_failure, priority, max_running, limits, mut sources, mut cells, jobs, edges, asking } =
-            self;
+        let Self {
+            name,
+            on_failure,
+            priority,
+            max_running,
+            limits,
+            mut sources,
+            mut cells,
+            jobs,
+            edges,
+            trainings,
+            asking,
+        } = self;
         let mut compares: HashMap<MetricId, bool> = HashMap::new();
         let mut parents: HashMap<usize, Vec<usize>> = HashMap::new();
         for edge in &edges {
@@ -61,6 +72,8 @@ impl Plan {
                 | Task::Denoise(_)
                 | Task::Decode(_)
                 | Task::Reconstruct(_)
+                | Task::Prepare(_)
+                | Task::Finetune(_)
                 | Task::Judge(_)
                 | Task::Caption(_)
                 | Task::Rehearse(_) => true,
@@ -90,7 +103,7 @@ impl Plan {
             .filter_map(|it| Some(Edge { parent: places[it.parent]?, child: places[it.child]?, kind: it.kind }))
             .filter(|it| seen.insert(*it))
             .collect();
-        Self { name, on_failure, priority, max_running, limits, sources, cells, jobs: kept, edges, asking }
+        Self { name, on_failure, priority, max_running, limits, sources, cells, jobs: kept, edges, trainings, asking }
     }
 }
 
@@ -102,6 +115,8 @@ fn job_is_empty(task: &Task) -> bool {
         | Task::Denoise(_)
         | Task::Decode(_)
         | Task::Reconstruct(_)
+        | Task::Prepare(_)
+        | Task::Finetune(_)
         | Task::Judge(_)
         | Task::Caption(_)
         | Task::Rehearse(_) => false,

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rayon::prelude::*;
 
+use super::comparison::comparisons;
 use super::entrants::{entrants, less_the_seed};
+use super::opinions::{Scene, opinions};
 use super::sizes::sizes;
 use super::view::{Cell, Column, Gap, ImageRow, Report, Run, Sample, SetCell, SetColumn, SourceRow};
-use super::{conclusions, format, ladders, paper, relation};
+use super::{conclusions, format, ladders, paper, relation, training};
 use crate::job::task::MetricId;
 use crate::metrics::{Better, TABLE};
 use crate::stats::bootstrap::Bootstrap;
@@ -24,12 +26,16 @@ pub fn analyse(findings: &Findings) -> Report {
     let sources = sources(findings, &images, &scores, metrics.len(), &bootstrap);
     let set_scores = set_scores(findings);
     let (entrants, leads) = entrants(&sources, &images, &metrics, &set_scores, &bootstrap);
+    let comparisons = comparisons(&entrants, &sources, &images, &metrics, &bootstrap);
+    let opinions = opinions(&Scene::new(findings, &sources, &entrants, &images, &metrics), &bootstrap);
     let mut report = Report {
         run: run(findings),
         conclusions: Vec::new(),
         set_scores,
         entrants,
         leads,
+        comparisons,
+        opinions,
         paper: Vec::new(),
         sizes: sizes(findings, &sources, &images),
         samples: samples(&images, &metrics),
@@ -42,6 +48,7 @@ pub fn analyse(findings: &Findings) -> Report {
         sources,
         images,
         bootstrap,
+        trainings: training::trainings(findings),
         nights: None,
     };
     report.paper = paper::tables(&report);

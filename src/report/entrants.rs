@@ -33,7 +33,7 @@ pub(super) fn entrants(
         .into_par_iter()
         .map(|metric| {
             let values = by_sample(metric, images, &of_entrant, entrants.len());
-            standings(metric, &values, &entrants, &metrics[metric], bootstrap)
+            standings(metric, &values, &entrants, sources, &metrics[metric], bootstrap)
         })
         .collect();
     let mut leads = Vec::new();
@@ -63,8 +63,9 @@ pub(super) fn entrants(
 
 /// Sources that differ in the seed alone are one; rungs and reconstructions are none.
 fn grouped(sources: &[SourceRow], images: &[ImageRow]) -> Vec<Entrant> {
+    // Of each source: nothing known, one size, or several. Pictures that are yet to be made have none.
     let mut sizes: Vec<Option<Option<(u32, u32)>>> = vec![None; sources.len()];
-    for it in images {
+    for it in images.iter().filter(|it| it.size.is_some()) {
         let size = &mut sizes[it.source];
         *size = Some(size.map_or(it.size, |of_others| of_others.filter(|_| of_others == it.size)));
     }
@@ -126,13 +127,22 @@ fn standings(
     metric: usize,
     values: &[BTreeMap<&str, f64>],
     entrants: &[Entrant],
+    sources: &[SourceRow],
     column: &Column,
     bootstrap: &Bootstrap,
 ) -> (Vec<Standing>, Option<Lead>) {
     let mut standings: Vec<Standing> = values
         .iter()
-        .map(|it| {
+        .zip(entrants)
+        .map(|(it, entrant)| {
             let values: Vec<f64> = it.values().copied().collect();
+            // What the table of sources says of the same images is said here too.
+            if let [source] = entrant.sources.as_slice()
+                && sources[*source].cells[metric].n == values.len()
+            {
+                let cell = &sources[*source].cells[metric];
+                return Standing { n: cell.n, mean: cell.mean, interval: cell.interval, tier: None };
+            }
             Standing { n: values.len(), mean: mean(&values), interval: bootstrap.bca_of_mean(&values), tier: None }
         })
         .collect();

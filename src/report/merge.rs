@@ -1,9 +1,11 @@
 //! Several sweeps as one: what a definition picks from each, so that models of different sweeps stand side by side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::definition::Definition;
 use super::history::pooled_name;
+use crate::job::Hash;
+use crate::labels::{Rating, Verdict};
 use crate::store::findings::Findings;
 
 /// What the definition asks for of these findings, as those of one sweep. `definition_text` stands where a sweep's file
@@ -23,7 +25,10 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
         images: Vec::new(),
         scores: Vec::new(),
         set_scores: Vec::new(),
+        ratings: Vec::new(),
+        verdicts: Vec::new(),
         failures: Vec::new(),
+        trainings: Vec::new(),
     };
     let mut n_named: BTreeMap<String, usize> = BTreeMap::new();
     for source in all.iter().flat_map(|it| &it.sources) {
@@ -31,6 +36,7 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
     }
     for mut it in all {
         let slug = it.sweep.clone();
+        merged.trainings.append(&mut it.trainings);
         let takes = |idx: usize| {
             let source = &it.sources[idx];
             let (name, _) = pooled_name(&source.name);
@@ -86,6 +92,11 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
                 merged.failures.push(failure);
             }
         }
+        // The same picture may be in several sweeps, and so may what was said of it.
+        let known: HashSet<Hash> = merged.ratings.iter().map(Rating::key).collect();
+        merged.ratings.extend(it.ratings.into_iter().filter(|it| !known.contains(&it.key())));
+        let known: HashSet<Hash> = merged.verdicts.iter().map(Verdict::key).collect();
+        merged.verdicts.extend(it.verdicts.into_iter().filter(|it| !known.contains(&it.key())));
         merged.busy_seconds += it.busy_seconds;
         merged.machines.extend(it.machines);
         for (state, n) in it.jobs {

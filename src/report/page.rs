@@ -2,6 +2,8 @@
 
 mod board;
 mod checklist;
+mod comparison;
+mod correlation;
 mod figures;
 mod images;
 mod ladders;
@@ -9,9 +11,11 @@ mod making;
 mod nights;
 mod notes;
 mod paper;
+mod preference;
 mod relation;
 mod sizes;
 mod sources;
+mod training;
 
 use askama::Template;
 use base64::Engine as _;
@@ -47,6 +51,7 @@ pub(super) struct Page<'a> {
     source_notes: Vec<String>,
     generated: Option<Table>,
     reconstructed: Option<Table>,
+    training: Option<training::Training>,
     verdicts: Option<Table>,
     other_verdicts: Option<Table>,
     ladders: Vec<ladders::Block>,
@@ -65,6 +70,9 @@ pub(super) struct Page<'a> {
     board: Option<board::Board>,
     nights: Option<nights::Part>,
     paper: Vec<paper::Part>,
+    comparisons: Option<Table>,
+    correlations: Vec<correlation::Part>,
+    preference: Option<preference::Part>,
     sizes: Vec<Figure>,
     /// Class and name of each colour of the histograms.
     size_legend: Vec<(String, &'a str)>,
@@ -100,6 +108,7 @@ impl<'a> Page<'a> {
             source_notes: sources::notes(report),
             generated: making::generated(report),
             reconstructed: making::reconstructed(report),
+            training: training::section(report),
             verdicts: ladders::verdicts(report, true),
             other_verdicts: ladders::verdicts(report, false),
             ladders,
@@ -118,6 +127,9 @@ impl<'a> Page<'a> {
             board: board::board(report),
             nights: nights::part(report),
             paper: paper::parts(report),
+            comparisons: comparison::table(report),
+            correlations: correlation::parts(report),
+            preference: preference::part(report),
             sizes: sizes::histograms(report),
             size_legend: sizes::legend(report),
             images: images::images(report),
@@ -147,6 +159,10 @@ fn has_gallery(gallery: &Gallery) -> bool {
     !gallery.samples.is_empty() || !gallery.notes.is_empty()
 }
 
+fn has_correlations(report: &Report) -> bool {
+    report.opinions.as_ref().is_some_and(|it| it.correlations.iter().any(|it| !it.rows.is_empty()))
+}
+
 /// The sections that this page has.
 fn sections(report: &Report, gallery: &Gallery) -> Vec<(&'static str, &'static str)> {
     let makes = |it: fn(&Making) -> bool| report.sources.iter().any(|source| source.making.as_ref().is_some_and(it));
@@ -154,14 +170,18 @@ fn sections(report: &Report, gallery: &Gallery) -> Vec<(&'static str, &'static s
     [
         ("nights", "Night by night", report.nights.is_some()),
         ("board", "Leaderboard", !report.entrants.is_empty()),
+        ("paper", "Tables of the paper", !report.paper.is_empty()),
         ("compare", "Side by side", !gallery.comparisons.is_empty()),
         ("sheets", "Contact sheets", has_sheets),
-        ("paper", "Tables of the paper", !report.paper.is_empty()),
-        ("sizes", "Sizes", report.sizes.is_some()),
+        ("comparisons", "Model against model", !report.comparisons.is_empty()),
+        ("correlation", "Metrics and opinions", has_correlations(report)),
+        ("preference", "Preference", report.opinions.is_some()),
         ("sources", "Sources", true),
         ("ladders", "Damage ladders", !report.ladders.is_empty() && report.metrics.iter().any(|it| it.main)),
         ("distributions", "Distributions", true),
         ("relation", "Texture and compression", report.relation.is_some()),
+        ("sizes", "Sizes", report.sizes.is_some()),
+        ("training", "Fine-tuning", !report.trainings.is_empty()),
         ("generated", "Generated images", makes(|it| matches!(it, Making::Generated { .. }))),
         ("reconstructions", "Reconstructions", makes(|it| matches!(it, Making::Reconstructed { .. }))),
         ("gallery", "Gallery", has_gallery(gallery)),

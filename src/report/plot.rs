@@ -1,9 +1,11 @@
 //! Charts as SVG: plotters finds scales and ticks, classes leave all colours to the page's style sheet.
 
+pub(super) mod curves;
 pub(super) mod forest;
 pub(super) mod histogram;
 pub(super) mod ladder;
 pub(super) mod nights;
+pub(super) mod opinion;
 pub(super) mod scatter;
 pub(super) mod strip;
 

@@ -1,16 +1,21 @@
 //! What a report says, as one plain value: computed first, pinned by tests, then rendered.
 
 mod board;
+mod opinions;
 mod paper;
 mod relation;
 
 use serde::Serialize;
 
 pub use self::board::{Entrant, Lead, Standing};
+pub use self::opinions::{
+    Basis, By, JudgeRow, OpinionRow, OpinionTable, Opinions, PairComparison, Preference, StrengthTable,
+};
 pub use self::paper::{PaperColumn, PaperRow, PaperTable, PaperValue, SizeRow, Sizes};
 pub use self::relation::{Correlation, Fit, How, Point, Relation, RelationRow};
 use super::history::Nights;
 use crate::job::task::MetricId;
+use crate::job::task::making::Part;
 use crate::job::{Hash, State};
 use crate::metrics::Better;
 use crate::stats::bootstrap::Bootstrap;
@@ -34,6 +39,12 @@ pub struct Report {
     pub entrants: Vec<Entrant>,
     /// Who leads by which main metric; none with fewer than two models.
     pub leads: Vec<Lead>,
+    /// Models compared two by two, metric by metric.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<PairComparison>,
+    /// What people and machine judges say of the pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opinions: Option<Opinions>,
     /// The paper's tables for which there is something of ours.
     pub paper: Vec<PaperTable>,
     /// How large the pictures of data sets are.
@@ -57,6 +68,64 @@ pub struct Report {
     /// The night against those before it, where a definition asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nights: Option<Nights>,
+    /// The models that the sweep trains.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trainings: Vec<TrainedModel>,
+}
+
+/// A model that the sweep trains.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainedModel {
+    /// What the sweep calls it.
+    pub name: String,
+    /// What it starts from.
+    pub base: String,
+    /// Which part of it is trained.
+    pub part: Part,
+    /// The state of the job that trains it.
+    pub state: State,
+    /// Steps done.
+    pub n_done: u64,
+    /// Steps in all.
+    pub n_steps: u64,
+    /// How it is trained: names and values.
+    pub settings: Vec<(String, String)>,
+    /// How many pictures were learnt from; none before the end.
+    pub n_pictures: Option<u32>,
+    /// Pictures that could not be decoded: hash and reason.
+    pub left_out: Vec<String>,
+    /// The held-out loss before the first step and after the last look; none where nothing is held out.
+    pub held_out: Option<(f64, f64)>,
+    /// The parts of the held-out loss.
+    pub parts: Vec<LossPart>,
+    /// The median speed.
+    pub images_per_s: Option<f64>,
+    /// The most memory that was in use.
+    pub most_gib: Option<f64>,
+    /// The loss by step.
+    pub loss: TrainingCurve,
+    /// The held-out loss by step.
+    pub looks: TrainingCurve,
+}
+
+/// A part of a held-out loss.
+#[derive(Clone, Debug, Serialize)]
+pub struct LossPart {
+    /// Such as `HH1`.
+    pub name: String,
+    /// Before the first step.
+    pub first: f64,
+    /// After the last look.
+    pub last: f64,
+}
+
+/// A curve as it is drawn.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TrainingCurve {
+    /// Steps and values.
+    pub points: Vec<(u64, f64)>,
+    /// How many points that were reported are in one of these.
+    pub n_in_one: usize,
 }
 
 /// The sweep and how its work went.

@@ -70,9 +70,8 @@ impl FileHashes {
         let (mut paths, mut bytes, mut mtimes, mut contents) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut widths, mut heights) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
-        let pictures = inventory.blocks.iter().flatten().map(|it| (&it.path, it.content, it.size));
         let weights = inventory.packages.values().flat_map(|it| &it.files).map(|it| (&it.0, it.1, None));
-        for (path, content, size) in pictures.chain(weights) {
+        for (path, content, size) in inventory.pictures().chain(weights) {
             let path = path.as_os_str().as_bytes().to_vec();
             let stamp = self.fresh.get(&path);
             let is_news = stamp.is_some() || !self.located.contains(&(path.clone(), content));

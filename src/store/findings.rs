@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::task::finetune::Finetune;
 use crate::job::task::{MetricId, Picture};
 use crate::job::{Hash, JobId, State};
+use crate::labels::{Rating, Verdict};
 pub use crate::plan::{Making, Rung};
 
 /// A sweep and all that is known of it at one moment.
@@ -35,8 +37,47 @@ pub struct Findings {
     pub scores: Vec<Score>,
     /// Scores of whole sources.
     pub set_scores: Vec<SetScore>,
+    /// What was said of the pictures, a number each.
+    #[serde(default)]
+    pub ratings: Vec<Rating>,
+    /// What was said of two of them.
+    #[serde(default)]
+    pub verdicts: Vec<Verdict>,
     /// What did not work, and why.
     pub failures: Vec<Failure>,
+    /// The models that it trains.
+    #[serde(default)]
+    pub trainings: Vec<Training>,
+}
+
+/// A model that a sweep trains.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Training {
+    /// What the sweep calls it.
+    pub name: String,
+    /// What it starts from.
+    pub base: String,
+    /// The job that trains it.
+    pub job: JobId,
+    /// The job's state.
+    pub state: State,
+    /// How it is trained, without the keys of what it learns from.
+    pub task: Finetune,
+    /// How many pictures were learnt from, once the job is done.
+    pub n_pictures: Option<u32>,
+    /// Pictures that could not be decoded, and why.
+    pub left_out: Vec<(Hash, String)>,
+    /// Its curves so far.
+    pub curves: Vec<Curve>,
+}
+
+/// Numbers that a training job has reported.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Curve {
+    /// Such as `loss`, `loss/HH1`, `held_out`.
+    pub name: String,
+    /// Steps done, and the value; none where it was not finite.
+    pub points: Vec<(u64, Option<f64>)>,
 }
 
 /// A set of images that is compared with others as one.

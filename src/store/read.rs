@@ -13,7 +13,9 @@ use time::format_description::well_known::Rfc3339;
 use super::artifact::Artifacts;
 use super::files::places_of;
 use super::findings::{Failure, Findings, Image, Original, Score, SetScore, Source};
+use super::labels::of_sweep;
 use super::made::{origins, outputs};
+use super::training::trainings;
 use super::upload::uploaded;
 use crate::job::outcome::PoolInput;
 use crate::job::task::{MetricId, Origin, Picture};
@@ -94,6 +96,7 @@ pub async fn findings_at(
     .fetch_one(pool)
     .await
     .context("read who worked on the sweep")?;
+    let labels = of_sweep(pool, sweep, at).await?;
     Ok(Findings {
         sweep: head.slug,
         name: head.name,
@@ -106,6 +109,9 @@ pub async fn findings_at(
         jobs: counts(pool, sweep).await?,
         set_scores: set_scores(pool, sweep, at, &head.metrics.0).await?,
         failures: failures(pool, sweep, at).await?,
+        trainings: trainings(pool, sweep).await?,
+        ratings: labels.ratings.into_iter().map(|it| it.label).collect(),
+        verdicts: labels.verdicts.into_iter().map(|it| it.label).collect(),
         sources,
         images,
         scores,

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use anyhow::Context;
 use sqlx::types::Json;
 
+use super::training;
 use crate::job::outcome::{Made, Scored, SetScored};
 use crate::job::task::{Evaluate, MetricId, Picture, Pool, Task};
 use crate::job::{Hash, JobId};
@@ -37,6 +38,7 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
         row.maybe(making.as_deref(), Row::jsonb)
     })
     .await?;
+    training::record_plan(tx, sweep, plan).await?;
     // In the order of the pictures' index: neighbours go to the same page.
     let mut cells: Vec<(usize, &Cell)> = plan.cells.iter().enumerate().collect();
     cells.sort_unstable_by_key(|(_, cell)| cell.key);

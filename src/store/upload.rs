@@ -53,12 +53,12 @@ pub async fn upload(
     let mut tx = pool.begin().await.context("begin a transaction")?;
     sqlx::query!("select pg_advisory_xact_lock_shared(hashtext('jobctl store'))").execute(&mut *tx).await?;
     let mut files: BTreeMap<Hash, (PathBuf, &'static str)> = BTreeMap::new();
-    for file in inventory.blocks.iter().flatten() {
+    for (path, content, size) in inventory.pictures() {
         // What could not be read has a hash that no file has. What a link leads to goes up if it is a picture, and is
         // nobody's business else.
-        let is_link = || file.path.canonicalize().is_ok_and(|it| it != file.path);
-        if file.path.is_file() && (file.size.is_some() || !is_link()) {
-            files.entry(file.content).or_insert_with(|| (file.path.clone(), media(&file.path)));
+        let is_link = || path.canonicalize().is_ok_and(|it| it != *path);
+        if path.is_file() && (size.is_some() || !is_link()) {
+            files.entry(content).or_insert_with(|| (path.clone(), media(path)));
         }
     }
     let contents: Vec<Hash> = files.keys().copied().collect();

@@ -90,6 +90,16 @@ impl<'a> Block<'a> {
         self.whole(key, value, range)
     }
 
+    /// Whether `key` is true.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        let DeValue::Boolean(it) = value.get_ref() else {
+            self.wrong_type(key, value, "true or false", None);
+            return None;
+        };
+        Some(*it)
+    }
+
     /// The number of `key`; `fits` says what it must be.
     pub(crate) fn number(&self, key: &str, must_be: &str, fits: impl Fn(f64) -> bool) -> Option<f64> {
         let value = self.get(key)?;

@@ -34,8 +34,41 @@ pub struct Inventory {
     pub blocks: Vec<Vec<SourceFile>>,
     /// In the order of [`Sweep::generate`], each block's prompts in their file's order.
     pub prompts: Vec<Vec<Prompt>>,
+    /// In the order of [`Sweep::finetune`], what each block trains on.
+    pub data: Vec<Data>,
     /// The packages, by the names that the sweep has for them.
     pub packages: BTreeMap<String, PackageFiles>,
+}
+
+/// A folder of pictures to train on.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Data {
+    /// Its pictures, each content once, sorted by content: where they lie does not matter.
+    pub pictures: Vec<DataFile>,
+    /// Files that cannot be trained on, and why.
+    pub left_out: Vec<(PathBuf, String)>,
+}
+
+/// A picture to train on.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DataFile {
+    /// Where it lies: absolute.
+    pub path: PathBuf,
+    /// The hash of its bytes.
+    pub content: Hash,
+    /// Width and height in pixels, as it is looked at.
+    pub size: (u32, u32),
+    /// What it shows; empty where captions are not read.
+    pub caption: String,
+}
+
+impl Inventory {
+    /// Every picture file: where it lies, the hash of its bytes, and its width and height if they are known.
+    pub fn pictures(&self) -> impl Iterator<Item = (&PathBuf, Hash, Option<(u32, u32)>)> {
+        let blocks = self.blocks.iter().flatten().map(|it| (&it.path, it.content, it.size));
+        let data = self.data.iter().flat_map(|it| &it.pictures);
+        blocks.chain(data.map(|it| (&it.path, it.content, Some(it.size))))
+    }
 }
 
 /// One picture file.

@@ -259,7 +259,7 @@ fn n_combined(lengths: &[usize], expand: Expand) -> u64 {
 
 /// The index of each axis's value at every point, the last axis fastest. In a zip a scalar goes with every point;
 /// lists have the same length.
-fn combine(axes: &[(usize, bool)], expand: Expand) -> Vec<Vec<usize>> {
+pub(super) fn combine(axes: &[(usize, bool)], expand: Expand) -> Vec<Vec<usize>> {
     match expand {
         Expand::Grid => axes.iter().fold(vec![Vec::new()], |points, (n, _)| {
             let longer = |point: &Vec<usize>| {

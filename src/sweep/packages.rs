@@ -7,6 +7,7 @@ use anyhow::Context;
 use rayon::prelude::*;
 
 use super::block::meant;
+use super::datasets::Datasets;
 use super::fault::{Collector, Faults};
 use super::inventory::{HashCache, Inventory, Progress, hash_file, hash_files};
 use super::making::Places;
@@ -25,6 +26,8 @@ pub struct Resources {
     prompts: Vec<Vec<Prompt>>,
     /// The packages by the names that the sweep has for them.
     packages: BTreeMap<String, Wanted>,
+    /// What is trained on.
+    data: Datasets,
 }
 
 /// A package and the parts of it that the sweep needs.
@@ -59,8 +62,10 @@ impl Sweep {
     /// does not have, each with its place in the sweep.
     pub fn look_up(&self, text: &str, file_name: &str, base: &Path) -> Result<Resources, Faults> {
         let faults = Collector::new(text, file_name);
-        let mut resources = Resources::default();
+        let mut resources = Resources { data: Datasets::find(self, base, &faults), ..Resources::default() };
+        resources.find_bases(self, base, &faults);
         for block in &self.generate {
+            let models: Vec<String> = block.model.values.iter().map(|it| self.root(it).to_owned()).collect();
             let read = prompts::read(&block.prompts, block.limit, base);
             resources.prompts.push(read.unwrap_or_else(|error| {
                 let captions = self.caption.iter().map(|it| it.name.as_str());
@@ -71,10 +76,10 @@ impl Sweep {
                 faults.at(&block.places.subject, format!("{error:#}"), help);
                 Vec::new()
             }));
-            resources.find(&block.model.values, &block.places, &Part::ALL, base, &faults);
+            resources.find(&models, &block.places, &Part::ALL, base, &faults);
             let mut checked = BTreeSet::new();
             for point in block.points() {
-                let Some(wanted) = resources.packages.get(&block.model.values[point.model]) else { continue };
+                let Some(wanted) = resources.packages.get(&models[point.model]) else { continue };
                 let (width, height) = block.size.values[point.size];
                 if checked.insert((point.model, point.size))
                     && let Err(error) = Sizes::of(&wanted.package).and_then(|it| it.check(width, height))
@@ -83,11 +88,12 @@ impl Sweep {
                     faults.at(&place, format!("{error:#}"), None);
                 }
             }
-            resources.check_partitions(&block.model.values, &block.partition.values, &block.places, &faults);
+            resources.check_partitions(&models, &block.partition.values, &block.places, &faults);
         }
         for block in &self.reconstruct {
-            resources.find(&block.model.values, &block.places, &[Part::Vae], base, &faults);
-            resources.check_partitions(&block.model.values, &block.partition.values, &block.places, &faults);
+            let models: Vec<String> = block.model.values.iter().map(|it| self.root(it).to_owned()).collect();
+            resources.find(&models, &block.places, &[Part::Vae], base, &faults);
+            resources.check_partitions(&models, &block.partition.values, &block.places, &faults);
         }
         match faults.finish() {
             Some(faults) => Err(faults),
@@ -97,6 +103,29 @@ impl Sweep {
 }
 
 impl Resources {
+    /// What the `[[finetune]]` blocks start from in the end, and whether it can be trained at their sizes.
+    fn find_bases(&mut self, sweep: &Sweep, base: &Path, faults: &Collector) {
+        for point in sweep.finetune.iter().flat_map(|it| &it.points) {
+            let root = sweep.root(&point.model).to_owned();
+            let is_denoiser = point.part() == Part::Denoiser;
+            let parts: &[Part] = if is_denoiser { &Part::ALL } else { &[Part::Vae] };
+            let places = Places { model: vec![point.places.model.clone()], ..Places::default() };
+            self.find(std::slice::from_ref(&root), &places, parts, base, faults);
+            let Some(wanted) = self.packages.get(&root) else { continue };
+            let side = point.cut.side;
+            let fits = if is_denoiser {
+                Sizes::of(&wanted.package).and_then(|it| it.check(side, side))
+            } else if side.is_multiple_of(wanted.factor) {
+                Ok(())
+            } else {
+                Err(anyhow::anyhow!("the autoencoder takes sides that are multiples of {}", wanted.factor))
+            };
+            if let Err(error) = fits {
+                faults.at(&point.places.size, format!("{error:#}"), None);
+            }
+        }
+    }
+
     fn find(&mut self, models: &[String], places: &Places, parts: &[Part], base: &Path, faults: &Collector) {
         for (model, place) in models.iter().zip(&places.model) {
             if !self.packages.contains_key(model) {
@@ -139,6 +168,7 @@ impl Resources {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> anyhow::Result<()> {
         inventory.prompts = self.prompts;
+        inventory.data = self.data.hashed(cache, progress)?;
         for (name, wanted) in self.packages {
             let mut files: BTreeMap<PathBuf, Hash> = BTreeMap::new();
             let mut parts = BTreeMap::new();

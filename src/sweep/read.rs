@@ -3,6 +3,7 @@
 mod asking;
 mod axes;
 mod damage;
+mod finetune;
 mod limits;
 mod making;
 mod names;
@@ -17,6 +18,7 @@ use toml::de::{DeTable, DeValue};
 use self::names::Names;
 use super::block::{Block, Placed, listed, meant};
 use super::fault::{Collector, Faults};
+use super::finetune::Finetune;
 use super::resources::Wants;
 use super::{Damage, Evaluation, Images, Of, OnFailure, Sweep};
 use crate::metrics::{self, Metric, Needs};
@@ -31,6 +33,7 @@ const TOP: &[&str] = &[
     "limits",
     "images",
     "damage",
+    "finetune",
     "generate",
     "reconstruct",
     "judge",
@@ -43,7 +46,7 @@ const IMAGES: &[&str] = &["name", "path", "captions", "model", "crop"];
 const EVALUATE: &[&str] = &["metrics", "reference", "max_pixels", "resources"];
 
 /// Blocks that sweeps are going to have: no misspellings.
-const LATER: &[&str] = &["finetune", "labels", "report", "schedule"];
+const LATER: &[&str] = &["labels", "report", "schedule"];
 
 pub(super) fn sweep(text: &str, file_name: &str) -> Result<Sweep, Faults> {
     let faults = Collector::new(text, file_name);
@@ -75,12 +78,14 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let image_blocks = blocks(&block, "images", "[[images]]");
     let damage_blocks = blocks(&block, "damage", "[[damage]]");
     let drafts: Vec<damage::Draft> = damage_blocks.iter().map(damage::read).collect();
+    let finetune_blocks = blocks(&block, "finetune", "[[finetune]]");
     let generate_blocks = blocks(&block, "generate", "[[generate]]");
     let reconstruct_blocks = blocks(&block, "reconstruct", "[[reconstruct]]");
     let rehearse_blocks = blocks(&block, "rehearse", "[[rehearse]]");
     let judge_blocks = blocks(&block, "judge", "[[judge]]");
     let caption_blocks = blocks(&block, "caption", "[[caption]]");
-    let made = [&generate_blocks[..], &reconstruct_blocks, &rehearse_blocks, &judge_blocks, &caption_blocks];
+    let made =
+        [&finetune_blocks[..], &generate_blocks, &reconstruct_blocks, &rehearse_blocks, &judge_blocks, &caption_blocks];
     let names = Names::new(&image_blocks, &drafts, &made, faults);
     let images: Vec<Images> = image_blocks.iter().map(images).collect();
     let of = names.resolve(&drafts, faults);
@@ -90,13 +95,16 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let captions: Vec<String> = caption.iter().map(|it| it.name.clone()).collect();
     let judge: Vec<_> = judge_blocks.iter().map(|it| asking::judge(it, &names, &captions, &around)).collect();
 
-    let generate: Vec<_> = generate_blocks.iter().map(|it| making::generate(it, &captions, &around)).collect();
-    let reconstruct: Vec<_> = reconstruct_blocks.iter().map(|it| making::reconstruct(it, &names, &around)).collect();
+    let finetune = finetunes(&finetune_blocks, &around);
+    let generate: Vec<_> =
+        generate_blocks.iter().map(|it| making::generate(it, &captions, &finetune, &around)).collect();
+    let reconstruct: Vec<_> =
+        reconstruct_blocks.iter().map(|it| making::reconstruct(it, &names, &finetune, &around)).collect();
 
     let rehearse: Vec<_> = rehearse_blocks.iter().map(|it| rehearse::rehearse(it, &around)).collect();
 
     let is_absent = |key: &str| block.get(key).is_none() && !block.has_misspelt(key);
-    if rehearse.is_empty() && is_absent("images") && is_absent("generate") {
+    if rehearse.is_empty() && is_absent("images") && is_absent("generate") && is_absent("finetune") {
         let help = "add `[[images]]` with a `name` and the `path` of a folder, or `[[generate]]`".to_owned();
         faults.at(&(end..end), "the sweep is empty: it has neither [[images]] nor [[generate]]", help);
     }
@@ -114,8 +122,8 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
             None
         }
         None if block.has_misspelt("evaluate") => None,
-        // Rehearsals make nothing to evaluate.
-        None if !rehearse.is_empty() && images.is_empty() && generate.is_empty() => None,
+        // Rehearsals and training make nothing to evaluate.
+        None if !(rehearse.is_empty() && finetune.is_empty()) && images.is_empty() && generate.is_empty() => None,
         // A sweep may only ask machines.
         None if !(judge.is_empty() && caption.is_empty()) => None,
         None => {
@@ -139,6 +147,7 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
         limits,
         images,
         damage,
+        finetune,
         generate,
         reconstruct,
         judge,
@@ -146,6 +155,19 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
         rehearse,
         evaluate,
     }
+}
+
+/// Each block may start from the models of those above it.
+fn finetunes(blocks: &[Block], around: &Wants) -> Vec<Finetune> {
+    let name = |it: &Block| it.get("name").and_then(|it| it.get_ref().as_str().map(str::to_owned));
+    let names: Vec<Option<String>> = blocks.iter().map(name).collect();
+    let mut read: Vec<Finetune> = Vec::with_capacity(blocks.len());
+    for (idx, block) in blocks.iter().enumerate() {
+        let below: Vec<&str> = names[idx..].iter().flatten().map(String::as_str).collect();
+        let it = finetune::finetune(block, &read, &below, around);
+        read.push(it);
+    }
+    read
 }
 
 /// The name becomes a part of ids, which stand in file names and command lines.
@@ -256,7 +278,7 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
     let is_top = keys == TOP;
     let span = block.key_span(key);
     if is_top && LATER.contains(&key) {
-        let help = "this version has [[images]], [[damage]], [[generate]], [[reconstruct]], [[judge]], [[caption]] and [evaluate]".to_owned();
+        let help = "this version has [[images]], [[damage]], [[finetune]], [[generate]], [[reconstruct]], [[judge]], [[caption]] and [evaluate]".to_owned();
         block.faults.at(&span, format!("`{key}` is not in this version yet"), help);
         return;
     }
@@ -265,6 +287,7 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
         ("[resources]", resources::RESOURCES),
         ("[[images]]", IMAGES),
         ("[[damage]]", damage::KEYS),
+        ("[[finetune]]", finetune::KEYS),
         ("[[generate]]", making::GENERATE),
         ("[[reconstruct]]", making::RECONSTRUCT),
         ("[evaluate]", EVALUATE),

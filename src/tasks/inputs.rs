@@ -119,16 +119,34 @@ impl Inputs {
         Err(last.unwrap_or_else(|| TaskError::Retry(anyhow!("no file with the content {of} is known"))))
     }
 
+    /// The file that the job of this key has made, every byte of which is what it was: for what is too large to be read
+    /// at once.
+    ///
+    /// # Errors
+    /// It is gone or damaged.
+    pub fn path(&self, of: &Hash) -> Result<PathBuf, TaskError> {
+        let mut last = None;
+        for it in self.files.iter().filter(|it| it.of == *of) {
+            let path = PathBuf::from(&it.path);
+            let again = it.job.map_or_else(String::new, |job| format!("; `jobctl retry {job}` makes it again"));
+            match hash(&path) {
+                Ok(found) if found == it.content => return Ok(path),
+                Ok(_) => {
+                    last = Some(TaskError::Fatal(anyhow!("the artifact {} is damaged{again}", path.display())));
+                }
+                Err(error) => {
+                    last = Some(TaskError::Retry(anyhow!(error).context(format!("read {}{again}", path.display()))));
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| TaskError::Retry(anyhow!("nothing that the job of key {of} has made is known"))))
+    }
+
     /// The newest checkpoint whose file is there and whole. What is passed over is said on standard error.
     pub fn resume(&self) -> Option<&Saved> {
         self.saved.iter().find(|it| {
             let path = Path::new(&it.path);
-            let hashed = fs::File::open(path).and_then(|file| {
-                let mut hasher = blake3::Hasher::new();
-                hasher.update_reader(file)?;
-                Ok(Hash(*hasher.finalize().as_bytes()))
-            });
-            match hashed {
+            match hash(path) {
                 Ok(hash) if hash == it.content => return true,
                 Ok(_) => eprintln!("the checkpoint of step {} is damaged: {}", it.step, path.display()),
                 Err(error) => eprintln!("cannot read the checkpoint of step {}: {}: {error}", it.step, path.display()),
@@ -147,4 +165,11 @@ impl Inputs {
         written.with_context(|| format!("write {}", path.display())).map_err(TaskError::Retry)?;
         Ok(path)
     }
+}
+
+/// The hash of a file's bytes, which need not fit in memory.
+fn hash(path: &Path) -> std::io::Result<Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(fs::File::open(path)?)?;
+    Ok(Hash(*hasher.finalize().as_bytes()))
 }

@@ -17,6 +17,7 @@ use crate::models::package::Package;
 use crate::models::pipeline::{Decoder, Denoiser};
 use crate::models::text::TextEncoders;
 use crate::sweep::packages::hash_part;
+use crate::train::part;
 
 /// What a slot keeps from one task to the next.
 pub struct Memory {
@@ -96,7 +97,8 @@ impl Memory {
             // Two parts in memory at a time may be more than fits.
             self.loaded = None;
             self.decoded = None;
-            let package = find(hash, part, inputs)?;
+            let found = find(hash, part, inputs)?;
+            let package = found.package;
             let device = self.device()?;
             // Elsewhere, or when others are done, there may be more.
             fits(&package, &device).map_err(TaskError::Retry)?;
@@ -104,6 +106,17 @@ impl Memory {
             self.loaded = Some((*hash, dtype, loaded));
         }
         Ok(&self.loaded.as_ref().expect("it is loaded").2)
+    }
+
+    /// The part of this hash before anything of it is loaded, and the device, whose memory holds nothing of ours then:
+    /// for who trains it.
+    ///
+    /// # Errors
+    /// No package with it is here, or the device cannot be opened.
+    pub(super) fn untouched(&mut self, hash: &Hash, part: Part, inputs: &Inputs) -> Result<(Found, Device), TaskError> {
+        self.loaded = None;
+        self.decoded = None;
+        Ok((find(hash, part, inputs)?, self.device()?))
     }
 
     fn device(&mut self) -> Result<Device, TaskError> {
@@ -136,8 +149,21 @@ fn load(package: &Package, part: Part, device: &Device, dtype: DType) -> anyhow:
     })
 }
 
-/// The package with this part, every byte of which is what it was when the sweep was enqueued.
-fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Package, TaskError> {
+/// A package with the part that was looked for.
+pub(super) struct Found {
+    pub(super) package: Package,
+    /// What a trained part was unpacked to; weights that are mapped outlive it.
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// The package with this part, every byte of which is what it was when the sweep was enqueued or the part was trained.
+fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Found, TaskError> {
+    if inputs.files.iter().any(|it| it.of == *hash) {
+        let path = inputs.path(hash)?;
+        let folder = tempfile::tempdir().context("make a folder").map_err(TaskError::Retry)?;
+        let package = part::unpack(&path, folder.path()).map_err(TaskError::Fatal)?;
+        return Ok(Found { package, _folder: Some(folder) });
+    }
     let mut last = None;
     for it in inputs.parts.iter().filter(|it| it.part == part) {
         let seen = Path::new(&it.root).to_owned();
@@ -153,7 +179,10 @@ fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Package, TaskError> 
             }
         };
         match hash_part(&root, part) {
-            Ok(found) if found == *hash => return Package::open(&root).map_err(TaskError::Fatal),
+            Ok(found) if found == *hash => {
+                let package = Package::open(&root).map_err(TaskError::Fatal)?;
+                return Ok(Found { package, _folder: None });
+            }
             Ok(_) => {
                 let (what, root) = (part.word(), root.display());
                 let error = anyhow!("the {what} of {root} has changed since it was enqueued; enqueue the sweep again");
@@ -162,7 +191,9 @@ fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Package, TaskError> 
             Err(error) => last = Some(TaskError::Retry(error)),
         }
     }
-    Err(last.unwrap_or_else(|| TaskError::Retry(anyhow!("no package with the {} {hash} is known", part.word()))))
+    Err(last.unwrap_or_else(|| {
+        TaskError::Retry(anyhow!("no package with the {} {hash} is known, and no job that trains it", part.word()))
+    }))
 }
 
 /// Whose fault an error of a model's is: that memory ran out may be another task's.

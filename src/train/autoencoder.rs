@@ -60,3 +60,25 @@ impl Objective for Reconstruction {
         self.forward(&vae, batch, parameters.dtype())
     }
 }
+
+/// The mean and the deviation of the latents of these pictures, over all channels and places.
+///
+/// # Errors
+/// No pictures, latents that are all alike, or no memory.
+pub fn moments(of: &Reconstruction, parameters: &Parameters, batches: &[Pictures]) -> anyhow::Result<(f64, f64)> {
+    let vae = Vae::load(&of.config, &parameters.still()?)?;
+    let (mut n, mut sum, mut squares) = (0.0, 0.0, 0.0);
+    for batch in batches {
+        let (mean, log_variance) = vae.encode(&batch.images.to_dtype(parameters.dtype())?, WHOLE)?;
+        let (mean, log_variance) = (mean.to_dtype(DType::F32)?, log_variance.to_dtype(DType::F32)?);
+        n += mean.elem_count() as f64;
+        sum += f64::from(mean.sum_all()?.to_scalar::<f32>()?);
+        // E[z²] = μ² + σ²
+        squares += f64::from((mean.sqr()? + log_variance.exp()?)?.sum_all()?.to_scalar::<f32>()?);
+    }
+    anyhow::ensure!(n > 0.0, "no pictures to measure latents of");
+    let mean = sum / n;
+    let variance = squares / n - mean * mean;
+    anyhow::ensure!(variance.is_finite() && variance > 0.0, "the latents have no spread");
+    Ok((mean, variance.sqrt()))
+}

@@ -136,23 +136,30 @@ pub fn read(path: &Path, run: &Run) -> Result<Snapshot> {
     tensors(path, &state)
 }
 
-fn state(path: &Path) -> Result<State> {
+/// What a safetensors file says of itself under a key of its metadata.
+///
+/// # Errors
+/// It is no such file, or has no such key.
+pub fn about(path: &Path, key: &str) -> Result<String> {
     #[derive(Deserialize)]
     struct Header {
         #[serde(rename = "__metadata__")]
         about: HashMap<String, String>,
     }
+    let mut file = File::open(path)?;
+    let mut n = [0; 8];
+    file.read_exact(&mut n)?;
+    let n = u64::from_le_bytes(n);
+    ensure!(n < MOST_HEADER, "its header is longer than any of ours");
+    let mut header = vec![0; n as usize];
+    file.read_exact(&mut header)?;
+    let mut header: Header = serde_json::from_slice(&header)?;
+    header.about.remove(key).with_context(|| format!("it says nothing of its {key}"))
+}
+
+fn state(path: &Path) -> Result<State> {
     let go = || -> Result<State> {
-        let mut file = File::open(path)?;
-        let mut n = [0; 8];
-        file.read_exact(&mut n)?;
-        let n = u64::from_le_bytes(n);
-        ensure!(n < MOST_HEADER, "its header is no checkpoint's");
-        let mut header = vec![0; n as usize];
-        file.read_exact(&mut header)?;
-        let header: Header = serde_json::from_slice(&header)?;
-        let state = header.about.get(STATE).context("it says nothing of its run")?;
-        let state: State = serde_json::from_str(state)?;
+        let state: State = serde_json::from_str(&about(path, STATE)?)?;
         ensure!(state.version == VERSION, "it is of version {}, not {VERSION}", state.version);
         Ok(state)
     };

@@ -1,16 +1,18 @@
 //! Pictures and captions in a folder, and how a picture is cut for training.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::random::Stream;
-use crate::image::resize::{Filter, resize};
+use crate::image::resize::resize;
 use crate::image::{Rgb, files};
+pub use crate::job::task::training::{Cut, Filter, Place, Scale};
 
 /// A picture to learn from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,6 +45,14 @@ impl Folder {
     /// No such folder, a `metadata.jsonl` that cannot be read or names a file twice or one that is not there, no
     /// picture with a caption.
     pub fn read(folder: &Path) -> Result<Self> {
+        Self::captioned(folder, None)
+    }
+
+    /// The same, with `other` as the caption of pictures that have none.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn captioned(folder: &Path, other: Option<&str>) -> Result<Self> {
         ensure!(folder.is_dir(), "{} is no folder", folder.display());
         let listed = folder.join("metadata.jsonl");
         let captions = if listed.exists() { Some(captions(&listed)?) } else { None };
@@ -57,7 +67,8 @@ impl Folder {
                 None => fs::read_to_string(path.with_extension("txt")).ok().map(|it| it.trim().to_owned()),
             };
             unused.remove(&below);
-            let Some(caption) = caption.filter(|it| !it.is_empty()) else {
+            let caption = caption.filter(|it| !it.is_empty()).or_else(|| other.map(str::to_owned));
+            let Some(caption) = caption else {
                 found.left_out.push((path, "it has no caption".to_owned()));
                 continue;
             };
@@ -76,6 +87,28 @@ impl Folder {
             "{} has no picture with a caption: captions stand in metadata.jsonl, or in NAME.txt beside NAME.jpg",
             folder.display()
         );
+        Ok(found)
+    }
+
+    /// Reads the pictures' headers alone: what an autoencoder learns from needs no captions, and has empty ones.
+    ///
+    /// # Errors
+    /// No such folder, no picture in it that can be read.
+    pub fn without_captions(folder: &Path) -> Result<Self> {
+        ensure!(folder.is_dir(), "{} is no folder", folder.display());
+        let (paths, unreadable) = files::under(folder);
+        let mut found = Self::default();
+        found.left_out.extend(unreadable.into_iter().map(|it| (it.path, it.error.to_string())));
+        for path in paths {
+            match files::header_of(&path) {
+                Ok(header) => {
+                    let (width, height) = (header.width, header.height);
+                    found.pictures.push(Picture { path, caption: String::new(), width, height });
+                }
+                Err(error) => found.left_out.push((path, error.to_string())),
+            }
+        }
+        ensure!(!found.pictures.is_empty(), "{} has no picture that can be read", folder.display());
         Ok(found)
     }
 
@@ -104,35 +137,10 @@ fn captions(path: &Path) -> Result<HashMap<PathBuf, String>> {
     Ok(captions)
 }
 
-/// Which part of a picture is taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// Any, with equal chance.
-    #[default]
-    Random,
-    /// The middle.
-    Centre,
-}
-
-/// How a picture becomes a square, as in the released scripts: resized so that its shorter side is `side`, cut, and
-/// turned round its vertical axis half of the time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Cut {
-    /// Pixels.
-    pub side: u32,
-    /// What is taken of the longer side.
-    pub place: Place,
-    /// Whether half of them are mirrored.
-    pub flip: bool,
-    /// How they are resized.
-    pub filter: Filter,
-}
-
 impl Cut {
     /// As the released scripts do it.
     pub fn released(side: u32) -> Self {
-        Self { side, place: Place::Random, flip: true, filter: Filter::Bilinear }
+        Self { side, scale: Scale::Fit, place: Place::Random, flip: true, filter: Filter::Bilinear }
     }
 
     /// The square of a picture; chance comes from `random`.
@@ -140,12 +148,16 @@ impl Cut {
         let side = self.side;
         // The longer side is cut off to a whole number, as torchvision's Resize does.
         let longer = |long: u32, short: u32| (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
-        let (width, height) = if image.width <= image.height {
+        let is_whole = self.scale == Scale::Native && image.width.min(image.height) >= side;
+        let (width, height) = if is_whole {
+            (image.width, image.height)
+        } else if image.width <= image.height {
             (side, longer(image.height, image.width))
         } else {
             (longer(image.width, image.height), side)
         };
-        let image = resize(image, width, height, self.filter);
+        let image =
+            &*if is_whole { Cow::Borrowed(image) } else { Cow::Owned(resize(image, width, height, self.filter)) };
         let mut at = |rest: u32| match self.place {
             Place::Random => random.below(rest as usize + 1) as u32,
             // To the even number, as torchvision's CenterCrop rounds.

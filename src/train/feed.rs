@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::order::{Order, starts};
 use super::random::{Purpose, Stream};
 use super::timesteps::{Density, Levels, Weighting};
 use super::transformer::Batch;
@@ -30,6 +31,48 @@ pub trait Examples {
     /// # Errors
     /// It cannot be read.
     fn example(&self, idx: usize, pass: usize) -> Result<Example>;
+
+    /// What people call it.
+    fn name(&self, idx: usize) -> String {
+        idx.to_string()
+    }
+}
+
+/// Where the batches of a run come from.
+pub trait Source {
+    /// What is shown at a time.
+    type Batch;
+
+    /// The batches of a step (counted from 0) on one of `n_ranks`.
+    ///
+    /// # Errors
+    /// An example that cannot be read, or has another shape than those beside it.
+    fn batches(&mut self, step: usize, rank: usize, n_ranks: usize) -> Result<Vec<Self::Batch>>;
+
+    /// What people call the examples that [`batches`](Self::batches) shows.
+    fn shown(&mut self, step: usize, rank: usize, n_ranks: usize) -> Vec<String>;
+
+    /// Every example, at `n_levels` noise levels where it has any, the same each time.
+    ///
+    /// # Errors
+    /// Those of [`batches`](Self::batches).
+    fn all(&self, n_levels: usize) -> Result<Vec<Self::Batch>>;
+}
+
+impl Source for Feed<'_> {
+    type Batch = Batch;
+
+    fn batches(&mut self, step: usize, rank: usize, n_ranks: usize) -> Result<Vec<Batch>> {
+        Feed::batches(self, step, rank, n_ranks)
+    }
+
+    fn shown(&mut self, step: usize, rank: usize, n_ranks: usize) -> Vec<String> {
+        Feed::shown(self, step, rank, n_ranks).into_iter().map(|it| self.examples.name(it)).collect()
+    }
+
+    fn all(&self, n_levels: usize) -> Result<Vec<Batch>> {
+        Feed::all(self, n_levels)
+    }
 }
 
 impl Examples for Vec<Example> {
@@ -63,8 +106,7 @@ pub struct Feed<'a> {
     levels: Levels,
     examples: &'a dyn Examples,
     device: Device,
-    /// The last pass that was asked for, and its order.
-    order: (usize, Vec<usize>),
+    order: Order,
 }
 
 impl<'a> Feed<'a> {
@@ -75,8 +117,8 @@ impl<'a> Feed<'a> {
     pub fn new(drawing: Drawing, levels: Levels, examples: &'a dyn Examples, device: &Device) -> Result<Self> {
         ensure!(examples.count() > 0, "there is nothing to learn from");
         ensure!(drawing.batch > 0 && drawing.accumulate > 0, "a step without images");
-        let order = Stream::new(drawing.seed, Purpose::Order, 0, 0).order(examples.count());
-        Ok(Self { drawing, levels, examples, device: device.clone(), order: (0, order) })
+        let order = Order::new(drawing.seed, examples.count());
+        Ok(Self { drawing, levels, examples, device: device.clone(), order })
     }
 
     /// The batches of a step (counted from 0) on one of `n_ranks`. Each pass shows every example once, in an order of
@@ -88,11 +130,10 @@ impl<'a> Feed<'a> {
         let Drawing { seed, batch, accumulate, density, weighting } = self.drawing.clone();
         let whole = batch * accumulate * n_ranks;
         let mut batches = Vec::with_capacity(accumulate);
-        for part in 0..accumulate {
-            let first = (part * n_ranks + rank) * batch;
+        for first in starts(batch, accumulate, rank, n_ranks) {
             let mut drawn = Vec::with_capacity(batch);
             for place in first..first + batch {
-                let (idx, pass) = self.at(step * whole + place);
+                let (idx, pass) = self.order.at(step * whole + place);
                 let mut random = Stream::new(seed, Purpose::Noise, step as u64, place as u64);
                 let (sigma, timestep) = self.levels.at(density.draw(&mut random));
                 drawn.push(Shown { idx, pass, sigma, timestep, weight: weighting.at(sigma), random });
@@ -105,11 +146,9 @@ impl<'a> Feed<'a> {
     /// Which examples [`batches`](Self::batches) shows.
     pub fn shown(&mut self, step: usize, rank: usize, n_ranks: usize) -> Vec<usize> {
         let Drawing { batch, accumulate, .. } = self.drawing;
-        let places = (0..accumulate).flat_map(|part| {
-            let first = ((step * accumulate + part) * n_ranks + rank) * batch;
-            first..first + batch
-        });
-        places.collect::<Vec<_>>().into_iter().map(|it| self.at(it).0).collect()
+        let first = step * batch * accumulate * n_ranks;
+        let places = starts(batch, accumulate, rank, n_ranks).flat_map(|it| first + it..first + it + batch);
+        places.map(|it| self.order.at(it).0).collect()
     }
 
     /// Every example `n_levels` times, at levels spread evenly over those that are trained on, with the same noise each
@@ -132,21 +171,14 @@ impl<'a> Feed<'a> {
         Ok(batches)
     }
 
-    /// Which example the run shows as its `number`th, and in which pass.
-    fn at(&mut self, number: usize) -> (usize, usize) {
-        let n = self.examples.count();
-        let pass = number / n;
-        if self.order.0 != pass {
-            self.order = (pass, Stream::new(self.drawing.seed, Purpose::Order, pass as u64, 0).order(n));
-        }
-        (self.order.1[number % n], pass)
-    }
-
     fn batch(&self, shown: Vec<Shown>) -> Result<Batch> {
         let (mut latents, mut noises, mut contexts, mut pooled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut sigmas, mut weights, mut timesteps) = (Vec::new(), Vec::new(), Vec::new());
         for mut it in shown {
-            let example = self.examples.example(it.idx, it.pass).with_context(|| format!("read example {}", it.idx))?;
+            let example = self
+                .examples
+                .example(it.idx, it.pass)
+                .with_context(|| format!("read example {}", self.examples.name(it.idx)))?;
             let shape = example.latent.shape().clone();
             noises.push(Tensor::from_vec(it.random.normals(shape.elem_count()), shape, &Device::Cpu)?);
             latents.push(example.latent);

@@ -3,52 +3,14 @@
 use std::f64::consts::PI;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use serde::{Deserialize, Serialize};
 
 use super::adamw::Update;
-
-/// The settings of AdamW; the defaults are those of the released scripts.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct AdamW {
-    /// How much of the gradients' mean is kept a step.
-    pub beta1: f64,
-    /// How much of their squares' mean is kept a step.
-    pub beta2: f64,
-    /// Added to the root of the squares' mean.
-    pub eps: f64,
-    /// What share of a weight is taken off it a step, times the learning rate.
-    pub weight_decay: f64,
-}
+pub use crate::job::task::training::{AdamW, Course, Rate};
 
 impl Default for AdamW {
     fn default() -> Self {
         Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-4 }
     }
-}
-
-/// How the learning rate changes: as diffusers' schedules of these names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Course {
-    /// It does not.
-    #[default]
-    Constant,
-    /// Down to 0 along a line.
-    Linear,
-    /// Down to 0 along half a cosine.
-    Cosine,
-}
-
-/// The learning rate of every step.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Rate {
-    /// The highest.
-    pub rate: f64,
-    /// Over so many steps it grows from 0.
-    pub warm_up: usize,
-    /// What follows.
-    pub course: Course,
 }
 
 impl Rate {

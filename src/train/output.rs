@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -10,6 +10,7 @@ use safetensors::View;
 use serde_json::json;
 
 use super::checkpoint::Stored;
+use super::part;
 use crate::gpu;
 use crate::job::task::making::Precision;
 use crate::models::package::Package;
@@ -35,7 +36,7 @@ pub fn package(
     let parent = folder.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(parent)?;
     let own = base.folder(component);
-    copy(&base.root, beside.path(), &own).with_context(|| format!("copy {}", base.root.display()))?;
+    copy(&base.root, beside.path(), &[own]).with_context(|| format!("copy {}", base.root.display()))?;
     let weights = Weights::open(&base.weights(component)?, &Device::Cpu, gpu::dtype(precision))?;
     let mut trained: HashMap<&str, &Tensor> = trained.iter().map(|(name, it)| (name.as_str(), it)).collect();
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
@@ -56,13 +57,54 @@ pub fn package(
     Ok(())
 }
 
-/// Everything under `from` but the weights in `own`.
-fn copy(from: &Path, to: &Path, own: &Path) -> Result<()> {
+/// Writes `base` anew at `folder` with trained parts in the place of its own: of several of one part the first. Adapters
+/// that went into a part stand beside it, as [`adapters`] writes them. The folder is whole or not there.
+///
+/// # Errors
+/// Something is at `folder` already, a file that is no trained part, a full disk.
+pub fn assemble(base: &Package, parts: &[PathBuf], folder: &Path) -> Result<()> {
+    ensure!(!folder.exists(), "{} is there already", folder.display());
+    let parent = folder.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+    let beside = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(parent)?;
+    let mut trained: BTreeMap<&str, (&PathBuf, part::About)> = BTreeMap::new();
+    for path in parts {
+        let about = part::look(path)?;
+        trained.entry(part::component(about.part)?).or_insert((path, about));
+    }
+    let own: Vec<PathBuf> = trained.keys().map(|it| base.folder(it)).collect();
+    copy(&base.root, beside.path(), &own).with_context(|| format!("copy {}", base.root.display()))?;
+    for (component, (path, about)) in &trained {
+        for (name, text) in about.own_configs(component) {
+            fs::write(beside.path().join(name), text)?;
+        }
+        let (mut tensors, mut beside_them) = (BTreeMap::new(), Vec::new());
+        for (name, tensor) in candle_core::safetensors::load(path, &Device::Cpu)? {
+            match name.strip_prefix(part::ADAPTER) {
+                Some(name) => beside_them.push((name.to_owned(), tensor)),
+                None => drop(tensors.insert(name, tensor)),
+            }
+        }
+        weights_to(&beside.path().join(component), tensors, MOST_BYTES)?;
+        if let Some(factor) = about.factor {
+            beside_them.sort_by(|a, b| a.0.cmp(&b.0));
+            adapters(&beside_them, factor, beside.path())?;
+        }
+    }
+    readable(beside.path())?;
+    fs::rename(beside.keep(), folder).with_context(|| format!("put the package at {}", folder.display()))?;
+    Ok(())
+}
+
+/// Everything under `from` but the weights in the folders `own`.
+fn copy(from: &Path, to: &Path, own: &[PathBuf]) -> Result<()> {
     for entry in walkdir::WalkDir::new(from).follow_links(true).min_depth(1) {
         let entry = entry?;
         let path = entry.path();
         let name = entry.file_name().to_string_lossy();
-        if path.starts_with(own) && (name.ends_with(".safetensors") || name.ends_with(".index.json")) {
+        if own.iter().any(|it| path.starts_with(it))
+            && (name.ends_with(".safetensors") || name.ends_with(".index.json"))
+        {
             continue;
         }
         let target = to.join(path.strip_prefix(from)?);

@@ -3,24 +3,13 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Keeper;
 use super::exchange::Communicator;
-use super::feed::Feed;
+use super::feed::Source;
+use super::objective::Objective;
 use super::trainer::{Step, Trainer};
-use super::transformer::{Batch, FlowMatching};
-
-/// When what is done beside the steps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Rhythm {
-    /// A checkpoint every so many steps; the last step has one always.
-    pub save_every: usize,
-    /// A look at what is held out every so many steps, and after the last.
-    pub look_every: usize,
-    /// At how many noise levels each held-out image is looked at.
-    pub n_levels: usize,
-}
+pub use crate::job::task::training::Rhythm;
 
 impl Default for Rhythm {
     fn default() -> Self {
@@ -58,10 +47,10 @@ pub enum Ending {
 /// # Errors
 /// A checkpoint of something else, a loss that is not finite (with the images of that step; the checkpoints before it
 /// stay), examples that cannot be read, a full disk.
-pub fn run(
-    trainer: &mut Trainer<FlowMatching>,
-    feed: &mut Feed,
-    held_out: Option<&Feed>,
+pub fn run<O: Objective, S: Source<Batch = O::Batch>>(
+    trainer: &mut Trainer<O>,
+    feed: &mut S,
+    held_out: Option<&S>,
     keeper: &mut dyn Keeper,
     (rhythm, n_steps): (Rhythm, usize),
     ranks: &mut dyn Communicator,
@@ -75,8 +64,11 @@ pub fn run(
         trainer.restore(&snapshot)?;
         watcher.told(&format!("goes on after step {}", snapshot.n_done));
     }
-    let looks: Vec<Batch> = held_out.map(|it| it.all(rhythm.n_levels)).transpose()?.unwrap_or_default();
+    let looks: Vec<O::Batch> = held_out.map(|it| it.all(rhythm.n_levels)).transpose()?.unwrap_or_default();
     let mut loss = None;
+    if !looks.is_empty() && trainer.n_done() == 0 {
+        watcher.looked(0, &trainer.look(&looks)?);
+    }
     let mut saved = trainer.n_done();
     while trainer.n_done() < n_steps {
         if watcher.is_stopped() {
@@ -89,7 +81,6 @@ pub fn run(
         let batches = feed.batches(step, ranks.rank(), ranks.n_ranks())?;
         let done = trainer.step(&batches, ranks).with_context(|| {
             let shown = feed.shown(step, ranks.rank(), ranks.n_ranks());
-            let shown: Vec<String> = shown.iter().map(ToString::to_string).collect();
             format!("step {} on images {}", step + 1, shown.join(", "))
         })?;
         trainer.parameters().device().synchronize()?;
@@ -108,8 +99,8 @@ pub fn run(
     Ok(Ending::Done)
 }
 
-fn save(
-    trainer: &Trainer<FlowMatching>,
+fn save<O: Objective>(
+    trainer: &Trainer<O>,
     keeper: &mut dyn Keeper,
     loss: Option<f64>,
     ranks: &mut dyn Communicator,

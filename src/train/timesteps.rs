@@ -3,30 +3,9 @@
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
-use serde::{Deserialize, Serialize};
-
 use super::random::Stream;
+pub use crate::job::task::training::{Density, Weighting};
 use crate::models::schedule;
-
-/// How often a noise level is drawn.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
-pub enum Density {
-    /// Sigmoid of a normal number: the released scripts' for SD3, with mean 0 and deviation 1.
-    LogitNormal {
-        /// Of the normal number.
-        mean: f64,
-        /// Of the normal number.
-        deviation: f64,
-    },
-    /// More weight to the middle (scale above 0) or to the ends (below).
-    Mode {
-        /// 1.29 in the released scripts.
-        scale: f64,
-    },
-    /// All alike.
-    Uniform,
-}
 
 impl Default for Density {
     fn default() -> Self {
@@ -51,19 +30,6 @@ impl Density {
             Self::Uniform => draw,
         }
     }
-}
-
-/// How much a noise level counts in the loss.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Weighting {
-    /// All alike.
-    #[default]
-    None,
-    /// σ⁻²: in the space of x₀ it undoes the factor between the two spaces.
-    SigmaSqrt,
-    /// 2 / (π·(1 − 2σ + 2σ²)).
-    Cosmap,
 }
 
 impl Weighting {

@@ -10,17 +10,7 @@ use super::exchange::{Communicator, owners};
 use super::objective::Objective;
 use super::optim::{AdamW, Rate, State, clip, global_norm};
 use super::parameters::{Gradients, Parameters, Start};
-
-/// Where the optimiser keeps its f32 values and moments: 12 bytes a parameter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Home {
-    /// Beside the model.
-    #[default]
-    Device,
-    /// In the machine's memory, where the update is then computed too.
-    Host,
-}
+pub use crate::job::task::training::Home;
 
 /// How the weights are changed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -3,26 +3,15 @@
 use anyhow::Context;
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
-use serde::{Deserialize, Serialize};
 
 use super::objective::{Objective, seeded};
 use super::parameters::{Gradients, Parameters};
-use super::wlf::{Loss, Losses, Target};
+use super::wlf::{Loss, Losses, Space, Target};
+pub use crate::job::task::training::Recompute;
 use crate::models::sd3::{Config, Sd3, Streams};
 
 /// The positional table, which diffusers does not train either.
 pub const FIXED: &str = "pos_embed.pos_embed";
-
-/// What the backward pass computes again instead of keeping it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Recompute {
-    /// Nothing: the fastest, if it fits.
-    Nothing,
-    /// Each block, from the states that went into it: only one block's tensors exist at a time.
-    #[default]
-    Blocks,
-}
 
 /// Flow matching.
 pub struct FlowMatching {
@@ -151,5 +140,34 @@ impl Objective for FlowMatching {
     fn loss(&self, parameters: &Parameters, batch: &Batch) -> anyhow::Result<Losses> {
         let model = Sd3::load(&self.config, &parameters.still()?)?;
         self.forward(&model, &Input::new(batch, parameters)?, batch)
+    }
+}
+
+/// Learns with one loss and is looked at with another, so that models that learn in different ways can be compared.
+pub struct Compared {
+    /// What is learnt with.
+    pub learnt: FlowMatching,
+    /// What is looked at with.
+    pub looked: FlowMatching,
+}
+
+impl Compared {
+    /// Looked at with plain flow matching, band by band where `learnt` has bands.
+    pub fn plainly(learnt: FlowMatching) -> Self {
+        let loss = Loss { space: Space::Velocity, bands: vec![1.0; learnt.loss.bands.len()] };
+        let looked = FlowMatching { config: learnt.config.clone(), loss, recompute: learnt.recompute };
+        Self { learnt, looked }
+    }
+}
+
+impl Objective for Compared {
+    type Batch = Batch;
+
+    fn gradients(&self, parameters: &Parameters, batch: &Batch, into: &mut Gradients) -> anyhow::Result<Losses> {
+        self.learnt.gradients(parameters, batch, into)
+    }
+
+    fn loss(&self, parameters: &Parameters, batch: &Batch) -> anyhow::Result<Losses> {
+        self.looked.loss(parameters, batch)
     }
 }

@@ -7,30 +7,9 @@
 
 use anyhow::ensure;
 use candle_core::{DType, Result, Tensor};
-use serde::{Deserialize, Serialize};
 
 use super::dwt::haar;
-
-/// What is compared.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Space {
-    /// The latent that the velocity points at, x_t − σ·v, with x₀: what the released scripts do.
-    X0,
-    /// The velocity with ε − x₀: plain flow matching, and the paper's formula.
-    #[default]
-    Velocity,
-}
-
-/// How far a velocity is off.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Loss {
-    /// What is compared.
-    pub space: Space,
-    /// The weight of each band, from coarse to fine: [LL, LH, HL, HH] for one level, 3 more for each further one. One
-    /// weight alone means no transform.
-    pub bands: Vec<f64>,
-}
+pub use crate::job::task::training::{Loss, Space};
 
 impl Loss {
     /// Plain flow matching: the mean square of v − (ε − x₀).

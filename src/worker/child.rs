@@ -111,7 +111,10 @@ impl Child {
     pub fn start(device: &str, n_threads: usize) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("find this program's own file")?;
         let mut command = Command::new(program);
-        command.args(["slot", "--device", device, "--threads", &n_threads.to_string()]).env_clear().envs(environment());
+        let n_threads = n_threads.to_string();
+        command.args(["slot", "--device", device, "--threads", &n_threads]).env_clear();
+        // candle has threads of its own, as many as the machine has cores unless it is told otherwise, and those spin.
+        command.env("RAYON_NUM_THREADS", &n_threads).env("CANDLE_NUM_THREADS", &n_threads).envs(environment());
         Self::spawn(command)
     }
 

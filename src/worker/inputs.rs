@@ -35,6 +35,13 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathere
         }
         Task::Decode(task) => search.artifacts(&[task.latent]).await?,
         Task::Reconstruct(task) => search.pictures(&[&task.picture]).await?,
+        Task::Prepare(task) => search.files(&task.pictures).await?,
+        Task::Finetune(task) => {
+            for shown in [&task.data, &task.held_out] {
+                search.artifacts(&shown.shards).await?;
+                search.artifacts(&distinct(&shown.texts)).await?;
+            }
+        }
         Task::Evaluate(task) => {
             let pair: Vec<&Picture> = [&task.picture].into_iter().chain(&task.reference).collect();
             search.pictures(&pair).await?;
@@ -46,6 +53,10 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathere
             search.inputs.scores = within(bench.patience, scores).await?;
         }
     }
+    if let Some(hash) = task.model() {
+        // A part that a job trains goes by that job's key.
+        search.artifacts(&[hash]).await?;
+    }
     if !search.makers.is_empty() {
         return Ok(Gathered::Gone { makers: search.makers, error: search.faults.join("; ") });
     }
@@ -55,13 +66,21 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathere
     if let Some(hash) = task.model() {
         let places = within(bench.patience, made::part_at(&bench.pool, &hash)).await?;
         // A slot has no token of its own: it gets ours where a package must be downloaded.
-        if !places.iter().any(|it| it.root.is_dir()) {
+        if !search.inputs.files.iter().any(|it| it.of == hash) && !places.iter().any(|it| it.root.is_dir()) {
             search.inputs.hub_token = Hub::from_env().token.map(HubToken);
         }
         let folder = |it: made::PartAt| PartFolder { root: it.root.into_os_string(), name: it.name, part: it.part };
         search.inputs.parts = places.into_iter().map(folder).collect();
     }
     Ok(Gathered::Ready(Box::new(search.inputs), search.held))
+}
+
+/// Each once.
+fn distinct(keys: &[Hash]) -> Vec<Hash> {
+    let mut keys = keys.to_vec();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 /// What was found so far.

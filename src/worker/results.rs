@@ -15,7 +15,7 @@ use crate::queue::Tx;
 use crate::store::artifact::Artifacts;
 use crate::store::made::{self, Artifact};
 use crate::store::rehearsal::record_rehearsal;
-use crate::store::{asking, checkpoint, labels, record};
+use crate::store::{asking, checkpoint, labels, record, training};
 use crate::tasks::Output;
 
 /// What an output has put into the store.
@@ -43,6 +43,10 @@ pub(super) async fn store(artifacts: &Artifacts, task: &Task, output: &Output) -
         }
         Output::Rehearsed { file: Some(file), .. } => {
             let (hash, n_bytes) = artifacts.take(Path::new(file)).await?;
+            Stored::File(Artifact { hash, n_bytes, media: media(task) })
+        }
+        Output::Trained(trained) => {
+            let (hash, n_bytes) = artifacts.take(Path::new(&trained.file)).await?;
             Stored::File(Artifact { hash, n_bytes, media: media(task) })
         }
         Output::Rehearsed { file: None, .. }
@@ -99,7 +103,7 @@ pub(super) async fn record(
             let key = task.key();
             made::record_artifact(tx, job, &key, artifact, *n_cut).await?;
             match (task, size) {
-                (Task::Encode(_) | Task::Denoise(_), None) => Ok(()),
+                (Task::Encode(_) | Task::Denoise(_) | Task::Prepare(_), None) => Ok(()),
                 (Task::Decode(task), Some(size)) => {
                     made::record_generation(tx, job, &key, task, &artifact.hash, *size).await
                 }
@@ -108,6 +112,11 @@ pub(super) async fn record(
                 }
                 _ => bail!("the slot answered with the output of another kind of task"),
             }
+        }
+        (Task::Finetune(_), Output::Trained(trained), Some(Stored::File(artifact))) => {
+            let key = task.key();
+            made::record_artifact(tx, job, &key, artifact, None).await?;
+            training::record(tx, job, &key, trained.n_pictures, &trained.left_out, trained.held_out).await
         }
         _ => bail!("the slot answered with the output of another kind of task"),
     }

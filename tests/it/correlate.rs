@@ -29,7 +29,13 @@ fn check(line: &Value, expected: &Value) {
             let theirs = theirs.as_f64().unwrap();
             assert!((ours - theirs).abs() < 1e-9, "{name} of {}: {ours} is not {theirs}", line["metric"]);
         };
-        near(of("value"), &theirs[0]);
+        if name == "plcc_fit" {
+            // On a flat bottom scipy stops a little short: ours may be better, and by no more than this.
+            let gain = of("value") - theirs[0].as_f64().unwrap();
+            assert!((-1e-9..1e-8).contains(&gain), "{gain} in {line}");
+        } else {
+            near(of("value"), &theirs[0]);
+        }
         near(of("p"), &theirs[1]);
         if name == "plcc" {
             near(of("low"), &theirs[2]);
@@ -140,7 +146,8 @@ fn rows_without_numbers_are_left_out_and_counted() {
     assert_eq!(found[1]["srcc"]["why"], "all values are equal");
     fs::write(&path, "m,h\n1,2\n2,1\n").unwrap();
     let found = lines(&path, &["--metric", "m", "--human", "h"]);
-    assert_eq!((&found[0]["plcc"]["value"], &found[0]["plcc"]["low"]), (&(-1.0).into(), &Value::Null));
+    assert!((found[0]["plcc"]["value"].as_f64().unwrap() + 1.0).abs() < 1e-12);
+    assert_eq!((&found[0]["plcc"]["low"], &found[0]["plcc"]["p"]), (&Value::Null, &1.0.into()));
     assert_eq!(found[0]["plcc_fit"]["why"], "too few values");
 }
 

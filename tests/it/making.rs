@@ -48,7 +48,7 @@ const FOUR: &str = "prompts = [\"a fox\", \"an owl\"]\nsize = \"96x64\"\nsteps =
 
 impl Database {
     /// The pixels of every picture of the one sweep whose id begins with `name`, by source and sample.
-    async fn pixels(&self, name: &'static str) -> Vec<(String, String, String)> {
+    pub async fn pixels(&self, name: &'static str) -> Vec<(String, String, String)> {
         sqlx::query_as(
             "select source.name, cell.sample, encode(image.pixels, 'hex')
             from sweep

@@ -1,7 +1,9 @@
 //! Plans: what a sweep comes to.
 
+mod asking;
 mod laws;
 mod making;
+mod training;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -70,9 +72,18 @@ fn check_laws(plan: &Plan) {
                 assert!(task.pictures.is_sorted_by(|a, b| a < b) && !task.pictures.is_empty());
                 assert_eq!((job.subject, job.reference, job.affinity), (None, None, None));
             }
+            Task::Judge(task) => {
+                assert_eq!(job.subject, Some(task.first.key()));
+                assert!(task.first.key() < task.second.key() && job.needs.asks());
+            }
+            Task::Caption(task) => {
+                assert_eq!(job.subject, Some(task.picture.key()));
+                assert!(job.needs.asks());
+            }
             model => {
                 assert_eq!(job.affinity, model.model());
-                assert_eq!(job.subject.is_none(), matches!(model, Task::Encode(_)));
+                let makes_none = matches!(model, Task::Encode(_) | Task::Prepare(_) | Task::Finetune(_));
+                assert_eq!(job.subject.is_none(), makes_none);
             }
         }
     }
@@ -328,7 +339,7 @@ fn every_sweep_in_jobs_plans() {
         let ladders: BTreeSet<&str> =
             plan.sources.iter().filter_map(|it| Some(it.rung.as_ref()?.ladder.as_str())).collect();
         let expected = BTreeSet::from(["crops blur", "crops jpeg", "crops noise", "crops resize"]);
-        assert!(sweep.damage.is_empty() || ladders == expected, "{name}");
+        assert!(sweep.damage.is_empty() || !sweep.judge.is_empty() || ladders == expected, "{name}");
         names.insert(name);
     }
     assert!(names.contains("demo.toml") && names.contains("smoke.toml"), "{names:?}");

@@ -2,8 +2,12 @@
 
 mod browser;
 mod findings;
+mod judges;
 mod models;
+mod opinions;
 mod paper;
+mod reading;
+mod whole;
 
 use std::path::{Path, PathBuf};
 

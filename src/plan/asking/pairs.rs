@@ -19,7 +19,7 @@ pub(super) fn sources<'a>(all: &'a [Source], blocks: &[String]) -> Vec<(&'a Sour
     pairs
 }
 
-/// `n` squares spread evenly over a picture of this size, row by row.
+/// `n` squares spread evenly over a picture of this size, row by row: fewer where it has no room for so many places.
 pub(super) fn crops(n: u32, (width, height): (u32, u32)) -> Vec<Crop> {
     let side = CROP_SIDE.min(width).min(height);
     let columns = f64::from(n).sqrt().ceil() as u32;
@@ -34,7 +34,13 @@ pub(super) fn crops(n: u32, (width, height): (u32, u32)) -> Vec<Crop> {
         width: side,
         height: side,
     };
-    (0..n).map(crop).collect()
+    let mut crops: Vec<Crop> = Vec::new();
+    for it in (0..n).map(crop) {
+        if !crops.contains(&it) {
+            crops.push(it);
+        }
+    }
+    crops
 }
 
 #[cfg(test)]
@@ -47,6 +53,7 @@ mod tests {
         assert_eq!(at(4, (4096, 4096)), [(512, 512), (2560, 512), (512, 2560), (2560, 2560)]);
         assert_eq!(at(1, (4096, 2048)), [(1536, 512)]);
         assert_eq!(crops(1, (300, 200))[0].width, 200);
+        assert_eq!(at(4, (300, 200)), [(0, 0), (100, 0)], "two rows are one");
         for n in 1..=64 {
             for it in crops(n, (2048, 1100)) {
                 assert!(it.x + it.width <= 2048 && it.y + it.height <= 1100, "{it:?}");

@@ -139,15 +139,15 @@ fn of_one_size(images: impl Iterator<Item = usize>, report: &Report) -> Vec<usiz
     images
 }
 
-/// How far the images' scores are apart: over the main metrics, the mean range in standard deviations of all scores.
+/// How far the images' scores are apart: over the main metrics, the mean range in mean standard deviations of sources.
 fn spread(images: &[usize], report: &Report) -> f64 {
     let main = report.metrics.iter().enumerate().filter(|(_, it)| it.main);
     let ranges = main.filter_map(|(metric, _)| {
         let values: Vec<f64> = images.iter().filter_map(|it| report.images[*it].scores[metric]).collect();
         let (low, high) =
             values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(*it), high.max(*it)));
-        let means: Vec<f64> = report.sources.iter().filter_map(|it| it.cells[metric].sd.ok()).collect();
-        let scale = means.iter().sum::<f64>() / means.len() as f64;
+        let sds: Vec<f64> = report.sources.iter().filter_map(|it| it.cells[metric].sd.ok()).collect();
+        let scale = sds.iter().sum::<f64>() / sds.len() as f64;
         (values.len() > 1 && scale > 0.0).then(|| (high - low) / scale)
     });
     let ranges: Vec<f64> = ranges.collect();

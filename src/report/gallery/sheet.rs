@@ -18,7 +18,7 @@ const MOST_WORDED: usize = 8;
 /// The most sources of a sheet.
 const MOST_COLUMNS: usize = 12;
 /// The most sheets of shapes and seeds.
-const MOST_MATRICES: usize = 4;
+const MOST_MATRICES: usize = 3;
 /// The longer side of a sheet's pictures.
 const SIDE: u32 = 160;
 /// The longer side of pictures where words should be legible, and of different shapes.

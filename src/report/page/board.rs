@@ -39,8 +39,6 @@ fn table(report: &Report) -> Table {
         (0..report.set_scores.len()).filter(|&it| report.entrants.iter().any(|of| of.set[it].is_some())).collect();
     let mut head = vec![
         words("Model"),
-        numbers("Size"),
-        numbers("Images"),
         numbers("Mean rank").hinting("↓", "mean of the ranks by the metrics of this table, pooled scores aside"),
     ];
     for &metric in &shown {
@@ -55,6 +53,7 @@ fn table(report: &Report) -> Table {
         };
         head.push(super::sources::metric_head(&label, &column.unit, column.better));
     }
+    head.extend([numbers("Size"), numbers("Images")]);
     let mut table = Table { class: "board", ..Table::new("Models with their mean scores, intervals and tiers", head) };
     for (idx, entrant) in report.entrants.iter().enumerate() {
         let name = Cell::words(&entrant.name).sorting(format!("{idx:06}"));
@@ -71,9 +70,10 @@ fn table(report: &Report) -> Table {
             None if entrant.model.is_none() => Cell::absent("not ranked"),
             None => Cell::absent("–"),
         };
-        let mut row = vec![name, size, if entrant.sources.len() > 1 { n.noting(seeds) } else { n }, rank];
+        let mut row = vec![name, rank];
         row.extend(shown.iter().map(|&metric| standing(report, metric, &entrant.standings[metric])));
         row.extend(sets.iter().map(|&it| set(report, it, entrant.set[it].as_ref())));
+        row.extend([size, if entrant.sources.len() > 1 { n.noting(seeds) } else { n }]);
         table.rows.push(row);
     }
     table

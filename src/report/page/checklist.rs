@@ -26,12 +26,17 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
         if is_there { Ok(section) } else { Err(missing.to_owned()) }
     };
     let has_reconstructions = report.sources.iter().any(|it| matches!(it.making, Some(Making::Reconstructed { .. })));
+    let has_choices = report.opinions.as_ref().is_some_and(|it| !it.preferences.is_empty());
     let has_words = gallery.worded.is_some();
     vec![
         item(
             "Table 1",
             "Correlation of metrics with people's ratings",
-            shown(false, "correlation", "ratings of images or patches: `jobctl labels import`"),
+            shown(
+                super::has_correlations(report),
+                "correlation",
+                "ratings of images or patches: `jobctl labels import`",
+            ),
         ),
         item(
             "Table 2",
@@ -61,7 +66,7 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
             in_paper(9, "an [[images]] block whose pictures are taken whole and are of no model"),
         ),
         item("Table 10", "Steps and throughput of training", shown(false, "training", "a [[finetune]] block")),
-        item("Table 11", "The questions that judges are asked", shown(false, "preference", "a judge's choices")),
+        item("Table 11", "The questions that judges are asked", shown(has_choices, "preference", "a judge's choices")),
         item(
             "Figures 1, 5, 10",
             "Galleries of generated images",
@@ -101,7 +106,7 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
         item(
             "Figure 6",
             "Whom people and GPT-4o prefer",
-            shown(false, "preference", "choices between pictures: `jobctl labels import`, or a [[judge]] block"),
+            shown(has_choices, "preference", "choices between pictures: `jobctl labels import`, or a [[judge]] block"),
         ),
         item(
             "Figures 7, 8",

@@ -34,7 +34,7 @@ pub(super) fn images(report: &Report) -> Images {
         .iter()
         .map(|&metric| Digits::of(report.sources.iter().flat_map(|it| it.cells[metric].values.iter().copied())))
         .collect();
-    let mut head = vec![words("Image"), words("Source"), numbers("Size")];
+    let mut head = vec![words("Image"), words("Made of"), words("Source"), numbers("Size")];
     head.extend(main.iter().map(|&it| {
         let column = &report.metrics[it];
         super::sources::metric_head(&column.label, &column.unit, column.better)

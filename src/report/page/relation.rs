@@ -4,7 +4,7 @@ use super::figures::Figure;
 use crate::report::format::{self, Digits};
 use crate::report::plot;
 use crate::report::table::{Cell, Table, numbers, words};
-use crate::report::view::{Correlation, How, RelationRow, Report};
+use crate::report::view::{Correlation, Fit, How, RelationRow, Report};
 
 /// Points in the table under the chart; all of them are in `report.json`.
 const MAX_POINTS: usize = 300;
@@ -16,6 +16,8 @@ pub(in crate::report) struct Part {
     /// Class and name of each colour.
     pub(in crate::report) legend: Vec<(String, String)>,
     pub(in crate::report) correlations: Table,
+    /// What the line through the points says, as a sentence.
+    pub(in crate::report) fit: String,
     /// How the intervals were made, as a sentence.
     pub(in crate::report) how: String,
 }
@@ -71,6 +73,7 @@ pub(super) fn part(report: &Report) -> Option<Part> {
         },
         legend,
         correlations,
+        fit: relation.fit.as_ref().map_or_else(String::new, |it| fit(it, y_digits)),
         how: how(&relation.rows),
     })
 }
@@ -82,6 +85,16 @@ fn coefficient(it: &Correlation) -> Cell {
             .noting(it.interval.map(|it| digits.interval(&it)).unwrap_or_default()),
         Err(why) => Cell::absent("undefined").noting(why.to_string()),
     }
+}
+
+fn fit(it: &Fit, digits: Digits) -> String {
+    let interval = it.interval.map(|it| format!(" {}", digits.interval(&it))).unwrap_or_default();
+    format!(
+        "Dashed: the line of least squares, y = {} + ({}) x; the slope's interval is{}.",
+        digits.number(it.intercept),
+        digits.number(it.slope),
+        if interval.is_empty() { " not defined".to_owned() } else { interval },
+    )
 }
 
 fn how(rows: &[RelationRow]) -> String {

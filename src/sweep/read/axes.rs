@@ -7,6 +7,7 @@ use super::super::block::{Block, Placed};
 use super::super::{Axis, Expand};
 
 /// An axis as far as these rules look at it.
+#[derive(Clone)]
 pub(super) struct Drawn {
     key: &'static str,
     varies: bool,

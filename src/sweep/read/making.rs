@@ -3,11 +3,13 @@
 use toml::de::DeValue;
 
 use super::super::block::{Block, Placed};
+use super::super::finetune::Finetune;
 use super::super::making::{Generate, Places, Prompts, Reconstruct, latent_word};
 use super::super::resources::Wants;
 use super::super::{Axis, Expand};
 use super::axes::{check, drawn, places, plain};
 use super::check_keys;
+use super::finetune::expanded;
 use super::names::Names;
 use super::resources::wants;
 use crate::job::task::making::{FileFormat, Latent, Partition, Precision};
@@ -42,11 +44,11 @@ const FORMATS: &[(&str, FileFormat)] = &[("png", FileFormat::Png), ("jpeg95", Fi
 const EXPAND: &[(&str, Expand)] = &[("grid", Expand::Grid), ("zip", Expand::Zip)];
 
 /// The block, with anything in the place of what is wrong; its faults know that.
-pub(super) fn generate(block: &Block, captions: &[String], around: &Wants) -> Generate {
+pub(super) fn generate(block: &Block, captions: &[String], trained: &[Finetune], around: &Wants) -> Generate {
     check_keys(block, GENERATE);
     let absent = || block.span.clone();
     let (prompts, subject) = prompts(block, captions);
-    let model = models(block);
+    let model = models(block, trained);
     if block.get("size").is_none() {
         block.missing("size", "\"2048x2048\"");
     }
@@ -106,12 +108,12 @@ pub(super) fn generate(block: &Block, captions: &[String], around: &Wants) -> Ge
 }
 
 /// The block, with anything in the place of what is wrong; its faults know that.
-pub(super) fn reconstruct(block: &Block, names: &Names, around: &Wants) -> Reconstruct {
+pub(super) fn reconstruct(block: &Block, names: &Names, trained: &[Finetune], around: &Wants) -> Reconstruct {
     check_keys(block, RECONSTRUCT);
     let of = block.required_text("of", "\"NAME\"");
     let subject = of.as_ref().map_or_else(|| block.span.clone(), |it| it.span.clone());
     let of = of.and_then(|it| names.images(&it, "a [[reconstruct]] block is `of`", block.faults));
-    let model = models(block);
+    let model = models(block, trained);
     let latent = fixed_or_value(block.choice_axis("latent", &[("mean", false), ("sample", true)]), false);
     let partition = fixed_or(block.choice_axis("partition", PARTITIONS));
     let dtype = fixed_or(block.choice_axis("dtype", DTYPES));
@@ -163,7 +165,9 @@ pub(super) fn reconstruct(block: &Block, names: &Names, around: &Wants) -> Recon
     }
 }
 
-fn models(block: &Block) -> Axis<Placed<String>> {
+/// The models that a block names: packages, and models that the sweep trains. The name of a `[[finetune]]` block stands
+/// for all its points.
+pub(super) fn models(block: &Block, trained: &[Finetune]) -> Axis<Placed<String>> {
     if block.get("model").is_none() {
         block.missing("model", "\"PACKAGE\"");
     }
@@ -171,7 +175,7 @@ fn models(block: &Block) -> Axis<Placed<String>> {
     for it in model.values.iter().filter(|it| it.value.trim().is_empty()) {
         block.faults.at(&it.span, "`model` is empty", "name a folder, or a package on the hub".to_owned());
     }
-    model
+    expanded(model, trained, block)
 }
 
 /// Where the prompts come from, and their place: a [[caption]] block of that name goes before a file.

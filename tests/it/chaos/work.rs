@@ -73,6 +73,7 @@ impl Work {
             jobs: tasks.iter().map(job).collect(),
             edges,
             asking: Vec::new(),
+            trainings: Vec::new(),
         };
         while let Err(error) = submit_once(pool, &plan).await {
             patience(&error).await;

@@ -7,6 +7,7 @@ use jobctl::job::Hash;
 use jobctl::job::task::making::Part;
 use jobctl::job::task::{Origin, Step, Task};
 use jobctl::plan::{EdgeKind, Plan, plan};
+use jobctl::sweep::inventory::{Data, DataFile};
 use jobctl::sweep::making::Prompts;
 use jobctl::sweep::packages::PackageFiles;
 use jobctl::sweep::prompts::Prompt;
@@ -17,17 +18,28 @@ use super::{check_laws, inventory, parse};
 /// Makes up the prompts and packages that a sweep names: each package of its own, autoencoders of factor 16.
 pub fn resources(sweep: &Sweep, inventory: &mut Inventory) {
     let models = sweep.generate.iter().map(|it| &it.model).chain(sweep.reconstruct.iter().map(|it| &it.model));
-    for model in models.flat_map(|it| &it.values) {
+    let bases = sweep.finetune.iter().flat_map(|it| &it.points).map(|it| &it.model);
+    for model in models.flat_map(|it| &it.values).chain(bases).map(|it| sweep.root(it).to_owned()) {
+        let model = &model;
         let part = |it: Part| (it, Hash::of(format!("{model} {}", it.word()).as_bytes()));
         let parts = Part::ALL.into_iter().map(part).collect();
         let package = PackageFiles { root: PathBuf::from("/models").join(model), factor: 16, parts, files: Vec::new() };
         inventory.packages.insert(model.clone(), package);
     }
+    for block in &sweep.finetune {
+        let file = |idx: u32| DataFile {
+            path: PathBuf::from(format!("/{}/{idx}.jpg", block.data)),
+            content: Hash::of(format!("{} {idx}", block.data).as_bytes()),
+            size: (5000, 5000),
+            caption: format!("kind {}", idx % 7),
+        };
+        inventory.data.push(Data { pictures: (0..150).map(file).collect(), left_out: Vec::new() });
+    }
     for block in &sweep.generate {
         let texts = match &block.prompts {
             Prompts::Inline(texts) => texts.clone(),
-            Prompts::File(path) => vec![format!("the first of {path}"), format!("the second of {path}")],
             Prompts::Caption(_) => Vec::new(),
+            Prompts::File(path) => vec![format!("the first of {path}"), format!("the second of {path}")],
         };
         let name = |idx: usize| if idx == 0 { "a".to_owned() } else { format!("p{:04}", idx + 1) };
         let prompt = |(idx, text)| Prompt { sample: name(idx), text };

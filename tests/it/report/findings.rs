@@ -194,6 +194,9 @@ pub fn findings(directory: &Path) -> Findings {
         sources: sources.into_iter().map(|it| it.0).collect(),
         images,
         scores,
+        trainings: Vec::new(),
+        ratings: Vec::new(),
+        verdicts: Vec::new(),
         set_scores,
         failures: vec![
             Failure {

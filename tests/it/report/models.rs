@@ -173,6 +173,7 @@ pub fn findings_of(directory: &Path, picture: impl Fn(usize, (u32, u32), f64) ->
         n: PROMPTS.len() as u64,
     };
     Findings {
+        trainings: Vec::new(),
         sweep: "models-0a1b2c3d".to_owned(),
         name: "models".to_owned(),
         definition: "name = \"models\"\n".to_owned(),
@@ -182,6 +183,8 @@ pub fn findings_of(directory: &Path, picture: impl Fn(usize, (u32, u32), f64) ->
         machines: vec!["alder: 1 GPU".to_owned()],
         busy_seconds: 14_700.0,
         jobs: vec![(State::Done, 153)],
+        ratings: Vec::new(),
+        verdicts: Vec::new(),
         set_scores: (0..makers.len()).map(pooled).collect(),
         sources: makers
             .into_iter()

@@ -55,6 +55,7 @@ pub fn graph(name: &str, labels: &[&str], edges: &[(usize, usize, EdgeKind)]) ->
         cells: labels.iter().enumerate().map(cell).collect(),
         jobs: labels.iter().map(job).collect(),
         edges: edges.iter().map(|&(parent, child, kind)| Edge { parent, child, kind }).collect(),
+        trainings: Vec::new(),
         asking: Vec::new(),
     }
 }

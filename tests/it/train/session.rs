@@ -82,7 +82,7 @@ fn a_run_that_is_stopped_goes_on_where_it_was() {
     let (ending, whole_notes, whole) = run(&folder.path().join("whole"), &examples(), None);
     assert_eq!(ending.unwrap(), Ending::Done);
     assert_eq!(whole_notes.steps.len(), N_STEPS);
-    assert_eq!(whole_notes.looks.iter().map(|it| it.0).collect::<Vec<_>>(), [3, 6, 9]);
+    assert_eq!(whole_notes.looks.iter().map(|it| it.0).collect::<Vec<_>>(), [0, 3, 6, 9]);
 
     let at = folder.path().join("parts");
     let (ending, first, _) = run(&at, &examples(), Some(5));

@@ -43,6 +43,7 @@ pub(super) fn plan(name: &str, seeds: impl IntoIterator<Item = u64>) -> Plan {
         cells: Vec::new(),
         jobs: seeds.into_iter().map(job).collect(),
         edges: Vec::new(),
+        trainings: Vec::new(),
         asking: Vec::new(),
     }
 }

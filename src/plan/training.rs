@@ -1,0 +1,193 @@
+//! What a sweep trains: from `[[finetune]]` blocks to jobs that encode captions, prepare pictures and train.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::build;
+use super::{Edge, EdgeKind, Job, Plan, Training};
+use crate::job::Hash;
+use crate::job::needs::Needs;
+use crate::job::task::Task;
+use crate::job::task::finetune::{Drawn, Finetune, Prepare, Shown};
+use crate::job::task::making::{Encode, Part, Precision};
+use crate::sweep::finetune::Point;
+use crate::sweep::inventory::{Data, DataFile};
+use crate::sweep::{Inventory, Sweep};
+
+/// So many pictures are prepared by one job.
+const SHARD: usize = 64;
+/// So many views of a picture that is held out are looked at, at most.
+const MOST_HELD_VIEWS: u32 = 4;
+
+/// A model that other blocks can use: a package, or one that the sweep trains.
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    /// Each part by the hash of its files, or by the key of the job that trains it.
+    parts: BTreeMap<Part, Hash>,
+    /// How many pixels of a picture one of a latent stands for, along each axis.
+    pub(super) factor: u32,
+}
+
+/// The models by the names that the sweep has for them.
+pub(super) struct Models(HashMap<String, Model>);
+
+impl Models {
+    /// The model of this name.
+    pub(super) fn get(&self, name: &str) -> anyhow::Result<&Model> {
+        self.0.get(name).with_context(|| format!("the package `{name}` was not looked up"))
+    }
+}
+
+impl Model {
+    /// One of its parts; `name` is what the sweep calls the model.
+    pub(super) fn part(&self, name: &str, part: Part) -> anyhow::Result<Hash> {
+        self.parts.get(&part).copied().with_context(|| format!("the {} of `{name}` was not hashed", part.word()))
+    }
+}
+
+/// Places the jobs of all blocks, and says which models the sweep has then.
+///
+/// # Errors
+/// An inventory of another sweep.
+pub(super) fn place(
+    sweep: &Sweep,
+    inventory: &Inventory,
+    plan: &mut Plan,
+    by_key: &mut HashMap<Hash, usize>,
+) -> anyhow::Result<Models> {
+    let known = inventory.packages.iter();
+    let known = known.map(|(name, it)| (name.clone(), Model { parts: it.parts.clone(), factor: it.factor }));
+    let mut models = Models(known.collect());
+    for (idx, block) in sweep.finetune.iter().enumerate() {
+        let data = inventory.data.get(idx).with_context(|| format!("no pictures were read for `{}`", block.name))?;
+        for point in &block.points {
+            let base = models.get(&point.model)?.clone();
+            let is_bf16 = point.task.dtype == Precision::Bf16;
+            let work = Work { point, base: &base, needs: Arc::new(block.wants.needs(is_bf16)), plan, by_key };
+            let key = work.place(data)?;
+            let mut model = base;
+            model.parts.insert(point.part(), key);
+            models.0.insert(point.name.clone(), model);
+        }
+    }
+    Ok(models)
+}
+
+/// Makes whatever loads a trained part wait for the job that trains it.
+pub(super) fn tie(plan: &mut Plan, by_key: &HashMap<Hash, usize>) {
+    let trained: HashMap<Hash, usize> =
+        plan.trainings.iter().filter_map(|it| Some((it.key, *by_key.get(&it.key)?))).collect();
+    if trained.is_empty() {
+        return;
+    }
+    let parent = |job: &Job| job.task.model().and_then(|it| trained.get(&it).copied());
+    let edges = plan.jobs.iter().enumerate();
+    let edges = edges.filter_map(|(child, job)| Some(Edge { parent: parent(job)?, child, kind: EdgeKind::Needs }));
+    plan.edges.extend(edges.collect::<Vec<_>>());
+}
+
+/// One point and where its jobs go.
+struct Work<'a> {
+    point: &'a Point,
+    base: &'a Model,
+    needs: Arc<Needs>,
+    plan: &'a mut Plan,
+    by_key: &'a mut HashMap<Hash, usize>,
+}
+
+impl Work<'_> {
+    /// Places the jobs; the key of the one that trains.
+    fn place(mut self, data: &Data) -> anyhow::Result<Hash> {
+        let point = self.point;
+        let large = data.pictures.iter().filter(|it| it.size.0.min(it.size.1) >= point.min_side);
+        let mut pictures: Vec<&DataFile> = large.collect();
+        // Which are held out follows from the pictures alone, so that all points hold out the same.
+        pictures.sort_by_cached_key(|it| Hash::of_value(&("held out", it.content)));
+        let n_held_out = (point.held_out as usize).min(pictures.len());
+        let mut learnt = pictures.split_off(n_held_out);
+        let mut held_out = pictures;
+        learnt.sort_by_key(|it| it.content);
+        held_out.sort_by_key(|it| it.content);
+        let mut parents = Vec::new();
+        let texts = [self.texts(&learnt, &mut parents)?, self.texts(&held_out, &mut parents)?];
+        let shards = [self.shards(&learnt, true, &mut parents)?, self.shards(&held_out, false, &mut parents)?];
+        let ([learnt_texts, held_texts], [learnt_shards, held_shards]) = (texts, shards);
+        let task = Task::Finetune(Box::new(Finetune {
+            model: self.base.part(&point.model, point.part())?,
+            data: Shown { shards: learnt_shards, texts: learnt_texts },
+            held_out: Shown { shards: held_shards, texts: held_texts },
+            ..point.task.clone()
+        }));
+        let key = task.key();
+        let child = self.add(task);
+        self.plan.edges.extend(parents.into_iter().map(|parent| Edge { parent, child, kind: EdgeKind::Needs }));
+        let (name, base) = (point.name.clone(), point.model.clone());
+        self.plan.trainings.push(Training { name, part: point.part(), base, key });
+        Ok(key)
+    }
+
+    /// The jobs that encode the captions: their keys, picture by picture.
+    fn texts(&mut self, pictures: &[&DataFile], parents: &mut Vec<usize>) -> anyhow::Result<Vec<Hash>> {
+        let (point, base) = (self.point, self.base);
+        if point.part() != Part::Denoiser {
+            return Ok(Vec::new());
+        }
+        let model = base.part(&point.model, Part::Text)?;
+        let mut keys = Vec::with_capacity(pictures.len());
+        for picture in pictures {
+            let (prompt, t5_tokens, dtype) = (picture.caption.clone(), point.t5_tokens, point.task.dtype);
+            let task = Task::Encode(Encode { model, prompt, caption: None, t5_tokens, dtype });
+            keys.push(task.key());
+            parents.push(self.add(task));
+        }
+        Ok(keys)
+    }
+
+    /// The jobs that prepare the pictures, in shards: their keys.
+    fn shards(
+        &mut self,
+        pictures: &[&DataFile],
+        is_learnt: bool,
+        parents: &mut Vec<usize>,
+    ) -> anyhow::Result<Vec<Hash>> {
+        let (point, base) = (self.point, self.base);
+        let model = match point.part() {
+            Part::Denoiser => Some(base.part(&point.model, Part::Vae)?),
+            _ => None,
+        };
+        let mut keys = Vec::new();
+        for shard in pictures.chunks(SHARD) {
+            let mut task = Prepare {
+                model,
+                pictures: shard.iter().map(|it| it.content).collect(),
+                cut: point.cut,
+                views: point.views,
+                latent: point.latent,
+                seed: point.data_seed,
+                dtype: if model.is_some() { point.task.dtype } else { Precision::F32 },
+            };
+            if !is_learnt {
+                // What is looked at is the same each time, as plain as can be.
+                task.cut.flip = false;
+                task.views = point.views.min(MOST_HELD_VIEWS);
+                task.latent = Drawn::Mean;
+            }
+            if model.is_none() {
+                task.latent = Drawn::Mean;
+            }
+            let task = Task::Prepare(task);
+            keys.push(task.key());
+            parents.push(self.add(task));
+        }
+        Ok(keys)
+    }
+
+    fn add(&mut self, task: Task) -> usize {
+        let (key, affinity) = (task.key(), task.model());
+        let needs = self.needs.clone();
+        let job = Job { key, task, subject: None, reference: None, affinity, megapixels: 0.0, needs };
+        build::place(&mut self.plan.jobs, self.by_key, job)
+    }
+}

@@ -1,0 +1,200 @@
+//! Between a run and its agent: curves, checkpoints, the wish to stop.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use candle_core::Device;
+
+use crate::gpu;
+use crate::job::task::finetune::Finetune;
+use crate::tasks::inputs::Inputs;
+use crate::tasks::supervisor::{Checkpoint, Point, Supervisor};
+use crate::train::checkpoint::{self, Keeper, Run};
+use crate::train::session::Watcher;
+use crate::train::trainer::{Snapshot, Step};
+
+/// A curve has about so many points at most; each is the mean over the steps since the one before.
+const MOST_POINTS: usize = 4_000;
+/// Points travel so often.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a run and its checkpoints share.
+pub(super) struct Desk<'a>(RefCell<Inside<'a>>);
+
+struct Inside<'a> {
+    supervisor: &'a mut dyn Supervisor,
+    /// The parts of the loss.
+    names: Vec<String>,
+    n_steps: usize,
+    /// Images of a step.
+    n_images: usize,
+    /// A point every so many steps, and at every checkpoint.
+    every: usize,
+    save_every: usize,
+    device: Device,
+    /// Sums over the steps since the last point: what curves show, and seconds.
+    sums: Sums,
+    points: Vec<Point>,
+    sent: Instant,
+    held_out: Option<f64>,
+}
+
+#[derive(Default)]
+struct Sums {
+    n: usize,
+    loss: f64,
+    bands: Vec<f64>,
+    norm: f64,
+    seconds: f64,
+}
+
+impl<'a> Desk<'a> {
+    /// For a task that runs on this device.
+    pub(super) fn new(supervisor: &'a mut dyn Supervisor, task: &Finetune, device: Device) -> Self {
+        let n_steps = task.steps as usize;
+        Self(RefCell::new(Inside {
+            supervisor,
+            names: Vec::new(),
+            n_steps,
+            n_images: (task.batch * task.accumulate) as usize,
+            every: n_steps.div_ceil(MOST_POINTS).max(1),
+            save_every: task.rhythm.save_every.max(1),
+            device,
+            sums: Sums::default(),
+            points: Vec::new(),
+            sent: Instant::now(),
+            held_out: None,
+        }))
+    }
+
+    /// Says what the parts of the loss are called.
+    pub(super) fn name(&self, names: Vec<String>) {
+        self.0.borrow_mut().names = names;
+    }
+
+    /// The last loss on what is held out.
+    pub(super) fn held_out(&self) -> Option<f64> {
+        self.0.borrow().held_out
+    }
+
+    /// Sends the points on.
+    pub(super) fn flush(&self) {
+        self.0.borrow_mut().flush();
+    }
+}
+
+impl Inside<'_> {
+    fn flush(&mut self) {
+        if !self.points.is_empty() {
+            self.supervisor.points(&std::mem::take(&mut self.points));
+        }
+        self.sent = Instant::now();
+    }
+
+    fn add(&mut self, step: &Step, seconds: f64) {
+        let sums = &mut self.sums;
+        sums.n += 1;
+        sums.loss += step.loss;
+        sums.bands.resize(step.bands.len(), 0.0);
+        sums.bands.iter_mut().zip(&step.bands).for_each(|(sum, it)| *sum += it);
+        sums.norm += step.norm;
+        sums.seconds += seconds;
+        let is_due = step.step.is_multiple_of(self.every) || step.step.is_multiple_of(self.save_every);
+        if !is_due && step.step < self.n_steps {
+            return;
+        }
+        let sums = std::mem::take(&mut self.sums);
+        let (n, at) = (sums.n as f64, step.step as u64);
+        let mut add = |name: &str, value: f64| self.points.push(Point::new(name, at, value));
+        add("loss", sums.loss / n);
+        add("gradient_norm", sums.norm / n);
+        add("learning_rate", step.rate);
+        add("images_per_s", n * self.n_images as f64 / sums.seconds);
+        if self.names.len() > 1 {
+            for (name, sum) in self.names.iter().zip(&sums.bands) {
+                add(&format!("loss/{name}"), sum / n);
+            }
+        }
+        if let Some(bytes) = in_use(&self.device) {
+            add("memory_gib", bytes as f64 / f64::from(1 << 30));
+        }
+        if self.sent.elapsed() > PAUSE {
+            self.flush();
+        }
+    }
+}
+
+/// Bytes in use: of the GPU, or of this process.
+fn in_use(device: &Device) -> Option<usize> {
+    if let Some((free, all)) = gpu::memory(device) {
+        return Some(all - free);
+    }
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: usize = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size())
+}
+
+/// Watches a run.
+pub(super) struct Watch<'a, 'b> {
+    pub(super) desk: &'a Desk<'b>,
+}
+
+impl Watcher for Watch<'_, '_> {
+    fn stepped(&mut self, step: &Step, seconds: f64) {
+        let mut desk = self.desk.0.borrow_mut();
+        let n_steps = desk.n_steps;
+        desk.add(step, seconds);
+        desk.supervisor.progress(step.step, n_steps);
+    }
+
+    fn looked(&mut self, step: usize, losses: &[f64]) {
+        let mut desk = self.desk.0.borrow_mut();
+        desk.held_out = losses.first().copied();
+        let names = if desk.names.len() > 1 { desk.names.clone() } else { Vec::new() };
+        let parts = names.into_iter().map(|it| format!("held_out/{it}"));
+        let names = std::iter::once("held_out".to_owned()).chain(parts);
+        let points: Vec<Point> = names.zip(losses).map(|(name, it)| Point::new(&name, step as u64, *it)).collect();
+        desk.points.extend(points);
+        eprintln!("step {step}: the loss on what is held out is {:.6}", losses.first().copied().unwrap_or(f64::NAN));
+    }
+
+    fn told(&mut self, text: &str) {
+        eprintln!("{text}");
+    }
+
+    fn is_stopped(&mut self) -> bool {
+        self.desk.0.borrow().supervisor.stop_asked()
+    }
+}
+
+/// Keeps checkpoints with the agent.
+pub(super) struct Kept<'a, 'b> {
+    pub(super) desk: &'a Desk<'b>,
+    pub(super) inputs: &'a Inputs,
+    pub(super) run: Run,
+    pub(super) keep_last: u32,
+}
+
+impl Keeper for Kept<'_, '_> {
+    fn newest(&mut self) -> anyhow::Result<(Option<Snapshot>, Vec<String>)> {
+        let found = self.inputs.resume();
+        let snapshot = found.map(|it| checkpoint::read(Path::new(&it.path), &self.run)).transpose()?;
+        let step = snapshot.as_ref().map(|it| it.n_done as u64);
+        self.desk.0.borrow_mut().supervisor.begin_after(step)?;
+        // What is damaged has been said by whoever looked for a whole one.
+        Ok((snapshot, Vec::new()))
+    }
+
+    fn save(&mut self, snapshot: &Snapshot, held_out: Option<f64>) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&self.inputs.scratch)?;
+        let file = Path::new(&self.inputs.scratch).join("checkpoint");
+        checkpoint::write(&file, snapshot, &self.run, held_out)?;
+        let mut desk = self.desk.0.borrow_mut();
+        // A later attempt goes on with the curves up to here: they go first.
+        desk.flush();
+        let (step, meta) = (snapshot.n_done as u64, serde_json::json!({ "held_out": held_out }));
+        desk.supervisor.keep(&Checkpoint { file: &file, step, meta: &meta, keep_last: self.keep_last })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! What is wrong with data, checkpoints, disks and losses, and what is said of it.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::{LONG, block, dataset, sweep, tiny};
+use crate::support::database::Database;
+use crate::support::process::Running;
+use crate::support::wait_until;
+
+/// Enqueueing the sweep of this one block is wrong use, and says these words at the line.
+fn is_refused(db: &Database, data: &Path, keys: &str, line: usize, words: &[&str]) {
+    let path = sweep(db, "bad", &block("t", data, keys));
+    let said = db.jobctl(["enqueue", path.to_str().unwrap()], 2);
+    assert!(said.err.starts_with(&format!("{}:{line}:", path.display())), "{}", said.err);
+    for word in words.iter().chain(&["nothing was enqueued"]) {
+        assert!(said.err.contains(word), "{word} is not in {}", said.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_cannot_be_learnt_from_is_told_with_its_place() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 3);
+    let before = db.dump().await;
+    // name, empty, header, name, model, data; the block's own keys come last.
+    is_refused(&db, Path::new("./nowhere"), "", 6, &["nowhere"]);
+    is_refused(&db, &data, "held_out = 3", 14, &["3 of 3 pictures are held out", "at most 2"]);
+    let large = "min_side = 500";
+    is_refused(&db, &data, large, 6, &["below 500 pixels", "the largest has 96"]);
+
+    let bare = db.home.path().join("bare");
+    fs::create_dir(&bare).unwrap();
+    fs::copy(data.join("p000.png"), bare.join("p000.png")).unwrap();
+    is_refused(&db, &bare, "", 6, &["has no picture with a caption", "metadata.jsonl"]);
+    fs::write(bare.join("p000.txt"), "waves").unwrap();
+    is_refused(&db, &bare, "held_out = 1", 14, &["1 of 1 pictures are held out", "take `held_out` out"]);
+    assert_eq!(db.dump().await, before);
+
+    // One picture and nothing held out is little, and enough.
+    let path = sweep(&db, "one", &block("t", &bare, "steps = 2"));
+    db.jobctl(["run", path.to_str().unwrap()], 0);
+    assert_eq!(db.number("select n_pictures::bigint from trained").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_cannot_be_decoded_is_left_out_counted_and_named() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 5);
+    let broken = data.join("p002.png");
+    let mut bytes = fs::read(&broken).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 64].fill(0);
+    fs::write(&broken, &bytes).unwrap();
+    let path = sweep(&db, "broken", &block("t", &data, "steps = 3"));
+    let said = db.jobctl(["run", path.to_str().unwrap(), "--json"], 0).json_lines();
+    let row = "select n_pictures || ' ' || jsonb_array_length(left_out) || ' ' || (left_out -> 0 ->> 0) from trained";
+    let hash = jobctl::job::Hash::of(&bytes);
+    assert_eq!(db.text(row).await, format!("4 1 {hash}"));
+    let log = "select string_agg(line, ' ') from attempt_log";
+    assert!(db.text(log).await.contains("p002.png is left out"));
+    let report = fs::read_to_string(said[1]["report"].as_str().unwrap()).unwrap();
+    assert!(report.contains("1 picture could not be decoded") && report.contains(&hash.short()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 4);
+    // The first steps change next to nothing; then the weights go beyond all numbers.
+    let text = block("t", &data, "steps = 40\nsave_every = 1\nclip = 0\nwarm_up = 20")
+        .replace("learning_rate = 1e-3", "learning_rate = 1e25");
+    let path = sweep(&db, "nan", &text);
+    db.jobctl(["run", path.to_str().unwrap()], 1);
+    let error = db.text("select error from job_history where kind = 'finetune'").await;
+    assert!(error.contains("on images ") && error.contains("is not finite"), "{error}");
+    assert_eq!(db.number("select n_attempts::bigint from job_history where kind = 'finetune'").await, 1);
+    assert!(db.number("select count(*) from checkpoint").await > 0, "{error}");
+    db.check_laws().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_the_machine_s_fault_and_costs_no_checkpoint() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 4);
+    let path = sweep(&db, "full", &block("t", &data, "steps = 4\nsave_every = 2"));
+    db.jobctl(["enqueue", path.to_str().unwrap()], 0);
+    // Files end at 100 KiB, as on a disk that is full: the checkpoint has more.
+    let inner = db.command(["worker", "--slots", "1", "--until-idle"]);
+    let mut command = Command::new("bash");
+    let program = inner.get_program().to_str().unwrap().to_owned();
+    command.args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" worker --slots 1 --until-idle", &program]);
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.process_group(0);
+    Running::start(command).ends_with(0, LONG);
+    let error = db.text("select error from job_history where kind = 'finetune'").await;
+    assert!(error.contains("save the checkpoint of step 2"), "{error}");
+    let causes = "select string_agg(distinct cause, ' ') from attempt join every_job on every_job.id = job_id
+        where kind = 'finetune'";
+    assert_eq!(db.text(causes).await, "machine");
+    // Where there is room, it is done.
+    db.jobctl(["retry", "full"], 0);
+    db.spawn(["worker", "--slots", "1", "--until-idle"]).ends_with(0, LONG);
+    assert_eq!(db.number("select count(*) from job_history where kind = 'finetune' and state = 'done'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_something_else_is_refused() {
+    let db = Database::new().await;
+    let (data, other) = (dataset(&db, "data", 4), dataset(&db, "other", 5));
+    let keys = "steps = 500\nsave_every = 2";
+    let slow = |name: &str, data: &Path, keys: &str| block(name, data, keys);
+    // Another model: the same weights, with a number changed.
+    let changed = db.home.path().join("package");
+    for entry in walkdir::WalkDir::new(tiny()).into_iter().map(Result::unwrap).filter(|it| it.file_type().is_file()) {
+        let path = changed.join(entry.path().strip_prefix(tiny()).unwrap());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(entry.path(), path).unwrap();
+    }
+    let weights = changed.join("transformer/diffusion_pytorch_model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&0.5_f32.to_le_bytes());
+    fs::write(&weights, bytes).unwrap();
+    let model = format!("{:?}", tiny());
+    let blocks = [
+        slow("first", &data, keys),
+        slow("model", &data, keys).replace(&model, &format!("{changed:?}")),
+        slow("data", &other, keys),
+        slow("settings", &data, "steps = 500\nsave_every = 2\nseed = 1"),
+    ];
+    let path = sweep(&db, "mixed", &blocks.concat());
+    db.jobctl(["enqueue", path.to_str().unwrap()], 0);
+    let mut worker = db.spawn(["worker", "--slots", "4"]);
+    wait_until("each run has a checkpoint", LONG, async || {
+        db.number("select count(distinct key) from checkpoint").await == 4
+    })
+    .await;
+    worker.signal(Signal::KILL);
+    worker.wait(LONG);
+    // Everybody finds the checkpoint of the first.
+    db.execute(
+        "update checkpoint set artifact = (
+            select artifact from checkpoint as c join training on training.key = c.key
+            where name = 'first' order by step desc limit 1
+        )",
+    )
+    .await;
+    let mut worker = db.spawn(["worker", "--slots", "4"]);
+    wait_until("three runs have failed", LONG, async || {
+        db.number("select count(*) from job_history where kind = 'finetune' and state = 'failed'").await == 3
+    })
+    .await;
+    worker.signal(Signal::KILL);
+    worker.wait(LONG);
+    for (name, words) in [
+        ("model", "it is of another model"),
+        ("data", "the data has changed"),
+        ("settings", "other settings were used: seed"),
+    ] {
+        let error: String = sqlx::query_scalar(
+            "select error from job_history join job_key on job_key.job_id = id join training on training.key = job_key.key
+            where training.name = $1",
+        )
+        .bind(name)
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+        assert!(error.contains(words), "{name}: {error}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Models that are trained and used by one sweep; runs that are killed and go on.
+
+use std::fs;
+
+use rustix::process::{Signal, kill_process};
+
+use super::{LONG, SHORT, block, dataset, sweep, tiny};
+use crate::support::database::Database;
+use crate::support::wait_until;
+
+const GENERATE: &str = "prompts = [\"a fox\"]\nsize = \"96x64\"\nsteps = 3\ndtype = \"f32\"\nt5_tokens = 16\n\n\
+                        [evaluate]\nmetrics = [\"glcm_score\"]\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_generates_with_the_models_that_it_trains() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 6);
+    let keys = "bands = [[1, 1, 1, 1], [1, 2, 2, 4]]\nsteps = 6\nviews = 2\nheld_out = 2\nlook_every = 3";
+    let models = format!("model = [{:?}, \"wlf\"]", tiny());
+    let blocks = format!("{}[[generate]]\nname = \"g\"\n{models}\n{GENERATE}", block("wlf", &data, keys));
+    let path = sweep(&db, "use", &blocks);
+
+    let dry = db.jobctl(["enqueue", path.to_str().unwrap(), "--dry-run", "--json"], 0).json();
+    // Six captions, the prompt, the empty negative one; four and two pictures, once for both models.
+    let expected = serde_json::json!({
+        "encode": 8, "prepare": 2, "finetune": 2, "denoise": 3, "decode": 3, "evaluate": 3, "pool": 0
+    });
+    for kind in ["encode", "prepare", "finetune", "denoise", "decode", "evaluate"] {
+        assert_eq!(dry["new"][kind], expected[kind], "{kind}: {dry}");
+    }
+    let said = db.jobctl(["run", path.to_str().unwrap(), "--json"], 0).json_lines();
+    db.check_laws().await;
+
+    let pixels = db.pixels("use").await;
+    let sources: Vec<&str> = pixels.iter().map(|it| it.0.as_str()).collect();
+    assert_eq!(sources[1..], ["g model=wlf bands=[1, 1, 1, 1]", "g model=wlf bands=[1, 2, 2, 4]"]);
+    assert!(pixels[0].2 != pixels[1].2 && pixels[1].2 != pixels[2].2 && pixels[0].2 != pixels[2].2, "{pixels:?}");
+
+    let plain = "wlf bands=[1, 1, 1, 1]";
+    let held_out = db.curve(plain, "held_out").await;
+    assert_eq!(held_out.iter().map(|it| it.0).collect::<Vec<_>>(), [0, 3, 6]);
+    assert_eq!(held_out[0], db.curve("wlf bands=[1, 2, 2, 4]", "held_out").await[0], "both begin at the same model");
+    let loss = db.curve(plain, "loss").await;
+    assert_eq!(loss.len(), 6);
+    let mut bands = 0.0;
+    for band in ["LL1", "LH1", "HL1", "HH1"] {
+        bands += db.curve(plain, &format!("loss/{band}")).await[3].1;
+    }
+    assert!((bands - loss[3].1).abs() < 1e-5 * loss[3].1, "equal bands sum to the loss: {bands} {}", loss[3].1);
+    for curve in ["gradient_norm", "learning_rate", "images_per_s", "memory_gib"] {
+        let points = db.curve(plain, curve).await;
+        assert!(points.len() == 6 && points.iter().all(|it| it.1 > 0.0), "{curve}: {points:?}");
+    }
+    let row = "select n_pictures || ' ' || left_out::text || ' ' || (held_out is not null) from trained limit 1";
+    assert_eq!(db.text(row).await, "4 [] true");
+    assert_eq!(db.number("select count(*) from checkpoint").await, 0, "nobody goes on from a run that is over");
+
+    let report = fs::read_to_string(said[1]["report"].as_str().unwrap()).unwrap();
+    for words in ["Fine-tuning", "wlf bands=[1, 2, 2, 4]", "change nothing but"] {
+        assert!(report.contains(words), "{words} is not in the report");
+    }
+    let again = db.jobctl(["enqueue", path.to_str().unwrap(), "--json"], 0).json();
+    assert_eq!(again["new"], serde_json::json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_slot_is_killed_ends_with_the_same_bits() {
+    // Long enough to be killed in; saved often enough to go on.
+    let keys = "steps = 60\nsave_every = 4\nheld_out = 1\nlook_every = 10\nbands = [1, 2, 2, 4]\nviews = 3\nema = 0.9";
+    let whole = Database::new().await;
+    let data = dataset(&whole, "data", 5);
+    let path = sweep(&whole, "same", &block("wlf", &data, keys));
+    whole.jobctl(["run", path.to_str().unwrap()], 0);
+    let expected = whole.trained().await;
+    assert_eq!(expected.len(), 1);
+
+    let db = Database::new().await;
+    let data = dataset(&db, "elsewhere", 5);
+    let path = sweep(&db, "same", &block("wlf", &data, keys));
+    db.jobctl(["enqueue", path.to_str().unwrap()], 0);
+    let mut worker = db.spawn(["worker", "--slots", "1", "--until-idle"]);
+    wait_until("a checkpoint is there", LONG, async || {
+        db.number("select coalesce(max(step), 0) from checkpoint").await >= 4
+    })
+    .await;
+    for slot in worker.slots() {
+        kill_process(slot, Signal::KILL).unwrap();
+    }
+    worker.ends_with(0, LONG);
+    let went_on = "select resumed_after from attempt join every_job on every_job.id = attempt.job_id
+        where kind = 'finetune' order by attempt.lease desc limit 1";
+    let after = db.number(went_on).await;
+    assert!((4..60).contains(&after) && after % 4 == 0, "it began after step {after}");
+    assert_eq!(db.trained().await, expected, "the trained part has other bits");
+    for curve in ["loss", "loss/HH1", "gradient_norm", "held_out"] {
+        assert_eq!(db.curve("wlf", curve).await, whole.curve("wlf", curve).await, "{curve}");
+    }
+    db.check_laws().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_run_is_saved_where_it_was() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 4);
+    let path = sweep(&db, "stopped", &block("wlf", &data, "steps = 400"));
+    db.jobctl(["enqueue", path.to_str().unwrap()], 0);
+    let mut command = db.command(["worker", "--slots", "1"]);
+    command.env("JOBCTL_GRACE_MS", "20000");
+    let mut worker = crate::support::process::Running::start(command);
+    wait_until("some steps are done", LONG, async || {
+        db.number("select count(*) from curve where name = 'loss'").await > 3
+    })
+    .await;
+    worker.signal(Signal::TERM);
+    worker.wait(LONG);
+    let step = db.number("select max(step) from checkpoint").await;
+    assert!((1..400).contains(&step), "{step}");
+    let charged = "select count(*) from job where kind = 'finetune' and state = 'ready' and n_attempts = 0";
+    assert_eq!(db.number(charged).await, 1, "a run that saves itself is charged no attempt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trained_autoencoder_is_what_other_blocks_start_from() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 4);
+    let model = tiny();
+    let vae = format!(
+        "[[finetune]]\nname = \"vae\"\npart = \"vae\"\nmodel = {model:?}\ndata = {data:?}\n{SHORT}\nsteps = 8\n\
+         held_out = 1\nrescale = true\nscale = \"native\"\n\n"
+    )
+    .replace("look_levels = 2\n", "");
+    let tuned = format!(
+        "[[finetune]]\nname = \"lora\"\nmodel = \"vae\"\ndata = {data:?}\n{SHORT}\nsteps = 4\nt5_tokens = 16\n\
+         lora = {{ rank = 4 }}\n\n"
+    );
+    let rest = "[[images]]\nname = \"photos\"\npath = \"data\"\ncrop = 64\n\n[[reconstruct]]\nname = \"back\"\n\
+                of = \"photos\"\nmodel = [\"vae\", PACKAGE]\ndtype = \"f32\"\n\n[[generate]]\nname = \"g\"\n\
+                model = \"lora\"\n"
+        .replace("PACKAGE", &format!("{model:?}"));
+    let path = sweep(&db, "chain", &format!("{vae}{tuned}{rest}{GENERATE}"));
+    db.jobctl(["run", path.to_str().unwrap()], 0);
+    db.check_laws().await;
+    let held_out = db.curve("vae", "held_out").await;
+    assert!(held_out[1].1 != held_out[0].1 && db.curve("vae", "loss/square").await.len() == 8);
+    let back = db.pixels("chain").await;
+    let of = |source: &str| back.iter().filter(|it| it.0.starts_with(source)).map(|it| &it.2).collect::<Vec<_>>();
+    let (trained, before) = (of("back model=vae"), of(&format!("back model={}", model.display())));
+    assert!(trained.len() == 4 && before.len() == 4 && trained != before, "{back:?}");
+    assert_eq!(of("g").len(), 1);
+
+    let out = db.home.path().join("exported");
+    let sweep = db.text("select slug from sweep").await;
+    db.jobctl(["model", "export", &sweep, "lora", out.to_str().unwrap()], 0);
+    let config = fs::read_to_string(out.join("vae/config.json")).unwrap();
+    assert!(!config.contains("\"scaling_factor\": 1.5305"), "the autoencoder was scaled anew: {config}");
+    assert!(out.join("pytorch_lora_weights.safetensors").is_file());
+    let made = db.home.path().join("made.png");
+    let arguments = ["--prompt", "a fox", "--size", "96x64", "--steps", "3", "--t5-tokens", "16", "--dtype", "f32"];
+    let package = ["generate", "--model", out.to_str().unwrap(), "--out", made.to_str().unwrap()];
+    db.jobctl(package.into_iter().chain(arguments).chain(["--guidance", "7", "--seed", "0"]), 0);
+    let same = jobctl::image::decode(&fs::read(&made).unwrap(), jobctl::image::MAX_PIXELS).unwrap();
+    assert_eq!(&&jobctl::job::Hash::of(&same.pixels).to_string(), &of("g")[0], "the package makes the same picture");
+}
