@@ -33,7 +33,10 @@ pub fn offer(settings: &JudgeSettings, own: &[String]) -> Offer {
 pub(super) async fn serve(agent: Arc<Agent>, settings: JudgeSettings) {
     let (offer, at_once) = (offer(&settings, &agent.options.labels), settings.at_once);
     if settings.tells_its_key() {
-        tracing::warn!(url = settings.url, "the judge's key goes over the network unencrypted: give it an https:// address");
+        tracing::warn!(
+            url = settings.url,
+            "the judge's key goes over the network unencrypted: give it an https:// address"
+        );
     }
     let client = match Client::new(settings) {
         Ok(client) => Arc::new(client),

@@ -57,7 +57,8 @@ async fn each_pair_is_asked_for_in_both_orders_and_never_again() {
     assert_eq!((&again["new"], &again["done"]["judge"]), (&serde_json::json!({}), &6.into()));
     let text = std::fs::read_to_string(&path).unwrap();
     let other = db.home.path().join("other.toml");
-    let text = text.replace("name = \"both\"", "name = \"other\"").replace("[\"photos\", \"soft\"]", "[\"soft\", \"photos\"]");
+    let text =
+        text.replace("name = \"both\"", "name = \"other\"").replace("[\"photos\", \"soft\"]", "[\"soft\", \"photos\"]");
     std::fs::write(&other, text).unwrap();
     let said = db.jobctl(["enqueue", other.to_str().unwrap(), "--json"], 0).json();
     assert_eq!((&said["new"], &said["done"]["judge"]), (&serde_json::json!({}), &6.into()));
@@ -101,7 +102,8 @@ async fn a_budget_stops_it_and_a_larger_one_lets_it_go_on() {
     let n_asked = server.seen().len() as i64;
     assert!((1..8).contains(&n_asked), "{n_asked}");
     assert!(db.number("select (spent * 1e6)::bigint from asking").await <= 17_500);
-    let failed = "select count(*) from job_history where state = 'failed' and error like 'budget spent: `gpt` may cost 0.0175%'";
+    let failed =
+        "select count(*) from job_history where state = 'failed' and error like 'budget spent: `gpt` may cost 0.0175%'";
     assert_eq!(db.number(failed).await, 8 - n_asked);
     // The same budget again changes nothing.
     db.jobctl(["enqueue", path.to_str().unwrap()], 0);

@@ -47,7 +47,10 @@ async fn what_is_exported_and_answered_elsewhere_ends_as_if_it_were_asked_here()
     assert_eq!(counts(&said), [5, 1, 0, 3]);
     let err = db.jobctl(["judge", "import", results_text], 1).err;
     assert!(err.contains("results.jsonl:8: the request failed with status 500: oops"), "{err}");
-    assert!(err.contains("results.jsonl:9: that is no JSON") && err.contains("`request-1` is no request of jobctl"), "{err}");
+    assert!(
+        err.contains("results.jsonl:9: that is no JSON") && err.contains("`request-1` is no request of jobctl"),
+        "{err}"
+    );
     assert_eq!(db.number("select count(*) from verdict").await, 15);
 
     // The same file again changes nothing.
@@ -74,7 +77,8 @@ async fn files_that_would_be_too_large_go_on_in_others() {
     let db = Database::new().await;
     db.enqueue_judged("split", 3, "");
     let out = db.home.path().join("requests.jsonl");
-    let said = db.jobctl(["judge", "export", "split", "--out", out.to_str().unwrap(), "--max-bytes", "60000", "--json"], 0);
+    let said =
+        db.jobctl(["judge", "export", "split", "--out", out.to_str().unwrap(), "--max-bytes", "60000", "--json"], 0);
     let said = said.json();
     let files: Vec<&str> = said["files"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
     assert!(files.len() > 1 && files[1].ends_with("requests-2.jsonl"), "{files:?}");

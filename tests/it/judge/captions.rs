@@ -48,19 +48,23 @@ async fn two_sets_of_captions_of_the_same_pictures_become_two_sources() {
     let text = server.seen()[0].body["messages"][0]["content"][0]["text"].as_str().unwrap().to_owned();
     assert!(text.starts_with("Directly describe with brevity"), "{text}");
     // The caption is what the picture was made of, and what its rows say.
-    let rows: Vec<(String, String, String)> = sqlx::query_as(
-        "select source, sample, prompt from generated_image order by source, sample",
-    )
-    .fetch_all(&db.pool)
-    .await
-    .unwrap();
+    let rows: Vec<(String, String, String)> =
+        sqlx::query_as("select source, sample, prompt from generated_image order by source, sample")
+            .fetch_all(&db.pool)
+            .await
+            .unwrap();
     assert_eq!(rows.len(), 4);
     assert_eq!((rows[0].0.as_str(), rows[0].1.as_str(), rows[0].2.as_str()), ("from-alt", "p000", "alt text 0"));
-    let caption = db.text("select text from caption join cell on cell.picture = caption.picture where cell.sample = 'p000'").await;
+    let caption = db
+        .text("select text from caption join cell on cell.picture = caption.picture where cell.sample = 'p000'")
+        .await;
     assert!(caption.starts_with("A picture of ") && caption.ends_with(" bytes."), "{caption}");
     assert_eq!((rows[2].0.as_str(), &rows[2].2), ("from-gpt", &caption));
     // Another sweep with the same question has nothing to ask.
-    let other = fs::read_to_string(&path).unwrap().replace("name = \"ablation\"", "name = \"again\"").replace("steps = 2", "steps = 3");
+    let other = fs::read_to_string(&path)
+        .unwrap()
+        .replace("name = \"ablation\"", "name = \"again\"")
+        .replace("steps = 2", "steps = 3");
     let path = db.home.path().join("again.toml");
     fs::write(&path, other).unwrap();
     let said = db.jobctl(["enqueue", path.to_str().unwrap(), "--json"], 0).json();
@@ -81,6 +85,10 @@ async fn a_refused_caption_costs_its_pictures_and_no_others() {
     assert_eq!(server.seen().len(), 3);
     let error = db.text("select error from failure where kind = 'caption'").await;
     assert!(error.contains("the captioner refuses: I'm sorry"), "{error}");
-    assert_eq!(db.number("select count(*) from job_history where state = 'skipped'").await, 4, "encode, denoise, decode, evaluate");
+    assert_eq!(
+        db.number("select count(*) from job_history where state = 'skipped'").await,
+        4,
+        "encode, denoise, decode, evaluate"
+    );
     assert_eq!(db.number("select count(*) from generation").await, 3);
 }

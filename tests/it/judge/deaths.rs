@@ -29,7 +29,8 @@ impl Shut {
 
 /// How many statements wait for a lock.
 async fn n_waiting(db: &Database) -> i64 {
-    db.number("select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'").await
+    db.number("select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")
+        .await
 }
 
 async fn rescued(db: &Database, server: &Server) {

@@ -33,8 +33,7 @@ fn the_form_that_was_asked_for_is_read_by_both() {
     check(&lines.replace('\n', " "), "121", "121");
     check(&lines.replace('\n', "\r\n\r\n"), "121", "121");
     check(&lines.to_uppercase(), "121", "121");
-    let reasons: Vec<String> =
-        verdicts(lines, &Aspect::ALL, Reading::Strict).into_iter().map(|it| it.reason).collect();
+    let reasons: Vec<String> = verdicts(lines, &Aspect::ALL, Reading::Strict).into_iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["its warm light.", "the first image shows no fox.", "sharper fur. It has crisp edges."]);
 }
 
@@ -87,7 +86,11 @@ fn other_words_for_a_side_count_if_they_name_one_alone() {
         "???",
         "121",
     );
-    check("Visual Aesthetics: image 1\nPrompt Adherence: Image B is better\nFine Details: the 2nd picture", "???", "122");
+    check(
+        "Visual Aesthetics: image 1\nPrompt Adherence: Image B is better\nFine Details: the 2nd picture",
+        "???",
+        "122",
+    );
     check("Visual Aesthetics - the first image is better\nPrompt Adherence | Second |\nFine Details = 1", "???", "121");
     check(
         "### Visual Aesthetics\nThe first image is better.\n### Prompt Adherence\nThe second image is better.\n\
@@ -153,7 +156,11 @@ fn what_is_turned_doubted_or_said_both_ways_is_no_vote() {
         "???",
     );
     // Saying the same twice is.
-    check("Fine Details: the first image is better.\nIn short:\nFine Details: the first image is better.", "??1", "??1");
+    check(
+        "Fine Details: the first image is better.\nIn short:\nFine Details: the first image is better.",
+        "??1",
+        "??1",
+    );
 }
 
 #[test]
@@ -204,7 +211,8 @@ fn one_question_needs_no_heading_but_the_sentence() {
 
 #[test]
 fn reasons_are_text_and_not_without_end() {
-    let text = format!("Fine Details: the first image is better. The reason is <script>\u{1b}[31m {}", "ä".repeat(1 << 20));
+    let text =
+        format!("Fine Details: the first image is better. The reason is <script>\u{1b}[31m {}", "ä".repeat(1 << 20));
     let verdict = &verdicts(&text, &[DETAILS], Reading::Tolerant)[0];
     assert_eq!(verdict.choice, Choice::First);
     assert!(verdict.reason.starts_with("script>\u{1b}[31m ää"), "{}", &verdict.reason[..40]);

@@ -127,7 +127,10 @@ async fn hostile_answers_stay_text() {
 
     // Ten megabytes are read, kept in part, and asked about once more.
     let db = Database::new().await;
-    let long = format!("{{\"model\": \"{SNAPSHOT}\", \"choices\": [{{\"message\": {{\"content\": \"{}\"}}}}]}}", "x".repeat(10 << 20));
+    let long = format!(
+        "{{\"model\": \"{SNAPSHOT}\", \"choices\": [{{\"message\": {{\"content\": \"{}\"}}}}]}}",
+        "x".repeat(10 << 20)
+    );
     let seen = one(&db, &[Answer::Raw(long.into_bytes())]).await;
     assert_eq!(seen.len(), 2);
     assert_eq!(db.number("select max(length(raw))::bigint from asked").await, 1 << 20);

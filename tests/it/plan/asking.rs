@@ -12,7 +12,8 @@ use super::{check_laws, inventory, parse};
 
 const PHOTOS: &str = "name = 't'\n[[images]]\nname = 'photos'\npath = 'p'\n";
 const SOFT: &str = "[[damage]]\nname = 'soft'\nof = 'photos'\nkind = 'blur'\nsigma = [1, 2]\n";
-const MADE: &str = "[[generate]]\nname = 'sd3'\nmodel = ['one', 'two']\nprompts = 'p.jsonl'\nsize = 2048\nseed = [0, 1]\n";
+const MADE: &str =
+    "[[generate]]\nname = 'sd3'\nmodel = ['one', 'two']\nprompts = 'p.jsonl'\nsize = 2048\nseed = [0, 1]\n";
 
 fn judge(of: &str, keys: &str) -> String {
     format!("[[judge]]\nname = 'gpt'\nof = {of}\nbudget = 1\n{keys}\n")
@@ -80,13 +81,20 @@ fn every_two_sources_are_compared_sample_by_sample_in_both_orders() {
 fn generated_pictures_meet_those_of_their_prompt_and_seed_and_wait_for_both() {
     let plan = planned(&format!("name = 't'\n{MADE}{}", judge("['sd3']", ""))).unwrap();
     let expected = [0, 1].map(|seed| {
-        let name = |model: &str| plan.sources.iter().map(|it| it.name.as_str()).find(|it| it.contains(model) && it.ends_with(&format!("seed={seed}"))).unwrap();
+        let name = |model: &str| {
+            plan.sources
+                .iter()
+                .map(|it| it.name.as_str())
+                .find(|it| it.contains(model) && it.ends_with(&format!("seed={seed}")))
+                .unwrap()
+        };
         (name("one"), name("two"))
     });
     assert_eq!(pairs(&plan), expected.into_iter().map(|it| (it, 4)).collect());
     for (idx, job) in plan.jobs.iter().enumerate() {
         let Task::Judge(task) = &job.task else { continue };
-        let parents: BTreeSet<_> = plan.edges.iter().filter(|it| it.child == idx).map(|it| plan.jobs[it.parent].key).collect();
+        let parents: BTreeSet<_> =
+            plan.edges.iter().filter(|it| it.child == idx).map(|it| plan.jobs[it.parent].key).collect();
         assert_eq!(parents, BTreeSet::from([task.first.content, task.second.content]));
         assert!(matches!(&task.words, Some(Words::Text(it)) if it.contains(" of p.jsonl")), "{:?}", task.words);
     }
@@ -118,7 +126,8 @@ fn captions_are_prompts_and_words_that_others_wait_for() {
     assert_eq!(plan.asking[0].requests.len(), 2);
     for (idx, job) in plan.jobs.iter().enumerate() {
         let Task::Encode(task) = &job.task else { continue };
-        let parents: Vec<_> = plan.edges.iter().filter(|it| it.child == idx).map(|it| plan.jobs[it.parent].key).collect();
+        let parents: Vec<_> =
+            plan.edges.iter().filter(|it| it.child == idx).map(|it| plan.jobs[it.parent].key).collect();
         assert_eq!(parents, task.caption.into_iter().collect::<Vec<_>>(), "what is not to be seen needs no caption");
         assert_eq!(task.caption.is_some(), task.prompt.is_empty());
     }
@@ -154,7 +163,8 @@ fn plan_of(sweep: &jobctl::sweep::Sweep) -> anyhow::Result<Plan> {
 
 #[test]
 fn pace_prices_and_budgets_are_in_no_key() {
-    let text = |keys: &str| format!("{PHOTOS}{SOFT}{}", judge("['photos', 'soft']", keys).replacen("budget = 1\n", "", 1));
+    let text =
+        |keys: &str| format!("{PHOTOS}{SOFT}{}", judge("['photos', 'soft']", keys).replacen("budget = 1\n", "", 1));
     let one = planned(&text("budget = 1")).unwrap();
     let keys = "budget = 9\nrequests_per_minute = 3\ntokens_per_minute = 1000\nprices = { input = 1, output = 2 }";
     let other = planned(&text(keys)).unwrap();
