@@ -36,10 +36,14 @@ status=0
 "$jobctl" run jobs/demo.toml | tee "$said" || status=$?
 report=$(sed -n 's/^report *//p' "$said")
 [[ -n $report ]] || exit "$status"
+# The second part needs pictures to learn from and one to hold out: a folder of one, or of very small ones, has none.
+"$jobctl" run jobs/demo-training.toml | tee "$said" || say "the second part, fine-tuning, did not end well"
+training=$(sed -n 's/^report *//p' "$said")
 
 cat <<END
 
 The report: $(realpath "$report")
+${training:+Of the second part, fine-tuning: $(realpath "$training")}
 
 Three queries to try:
 

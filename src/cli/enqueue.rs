@@ -1,5 +1,7 @@
 //! `jobctl enqueue` and `jobctl plan`: from a sweep file to jobs, or to what they would be.
 
+mod data;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -206,6 +208,7 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
     let mut hashes = FileHashes::load(pool).await?;
     let Loaded { sweep, text, base, resources } = loaded;
     let inventory = take_inventory(&sweep, &base, resources, &mut hashes)?;
+    data::tell_left_out(&sweep, &inventory);
     if !is_meant(sweep.n_cells(&inventory), ask.confirm)? {
         return Ok(None);
     }

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::database;
 use crate::job::JobId;
 use crate::queue::{look, why};
+use crate::store::training;
 
 /// Show everything known of a job: its task, its place in the graph, every attempt.
 ///
@@ -24,8 +25,13 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let pool = database::open(config, 4).await?;
     let mut whole = look::show(&pool, JobId(args.job)).await?;
     whole.job.waits_for = why::why(&pool, JobId(args.job), config.times.stale).await?.map(|it| it.words);
+    let curves = training::latest(&pool, JobId(args.job)).await?;
     if args.json {
-        say_json(&whole)?;
+        let mut value = serde_json::to_value(&whole)?;
+        if let (Some(value), false) = (value.as_object_mut(), curves.is_empty()) {
+            value.insert("curves".to_owned(), serde_json::to_value(&curves)?);
+        }
+        say_json(&value)?;
         return Ok(Outcome::Done);
     }
     let job = &whole.job;
@@ -45,6 +51,10 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
             let more = if jobs.len() > 20 { format!(" and {} more", jobs.len() - 20) } else { String::new() };
             say(format_args!("{name:<9} {}{more}", shown.join(" ")));
         }
+    }
+    for it in &curves {
+        let value = it.value.map_or_else(|| "not finite".to_owned(), |it| format!("{it:.6}"));
+        say(format_args!("curve     {} {value} after step {}", plain(&it.name), it.step));
     }
     say(format_args!("task      {}", plain(&serde_json::to_string_pretty(&whole.task)?)));
     if !whole.attempts.is_empty() {

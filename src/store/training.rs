@@ -4,6 +4,7 @@ use anyhow::Context;
 use sqlx::PgPool;
 use sqlx::types::Json;
 
+use super::checkpoint::Point;
 use super::findings::{Curve, Training};
 use crate::job::task::Task;
 use crate::job::task::finetune::Finetune;
@@ -127,6 +128,24 @@ async fn curves(pool: &PgPool, key: &[u8]) -> anyhow::Result<Vec<Curve>> {
         steps.into_iter().zip(values).map(|(step, value)| (u64::try_from(step).unwrap_or(0), value)).collect()
     };
     Ok(rows.into_iter().map(|row| Curve { name: row.name, points: of(row.steps, row.values) }).collect())
+}
+
+/// The last point of each curve of a job: how it stands.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn latest(pool: &PgPool, job: JobId) -> anyhow::Result<Vec<Point>> {
+    sqlx::query_as!(
+        Point,
+        "select distinct on (curve.name) curve.name, curve.step, curve.value
+        from curve join job_key on job_key.key = curve.key
+        where job_key.job_id = $1
+        order by curve.name, curve.step desc",
+        job.0
+    )
+    .fetch_all(pool)
+    .await
+    .context("read curves")
 }
 
 /// A model that a sweep trains, and where it comes from.

@@ -1,6 +1,7 @@
 //! Fine-tuning as jobs: with a tiny package, real pictures on disk, real workers.
 
 mod faults;
+mod package;
 mod runs;
 mod sweeps;
 

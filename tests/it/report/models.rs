@@ -174,6 +174,7 @@ fn findings_of(directory: &Path, side: u32, picture: impl Fn(usize, (u32, u32), 
         n: PROMPTS.len() as u64,
     };
     Findings {
+        trainings: Vec::new(),
         sweep: "models-0a1b2c3d".to_owned(),
         name: "models".to_owned(),
         definition: "name = \"models\"\n".to_owned(),
