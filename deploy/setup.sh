@@ -3,7 +3,7 @@
 #
 #   deploy/setup.sh          for `make demo`
 #   deploy/setup.sh test     Chromium and a font as well, for the tests that open reports, and libfaketime for the wrong clocks,
-#                            Python's venv for an S3 server
+#                            Python's venv for an S3 server and for what judges a page
 #   deploy/setup.sh bench    Python's venv as well
 #
 # Says what it installs; where nothing is missing it says nothing and needs no rights. Starts no server: the package's

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::input::{Group, Input};
 use super::Outcome;
-use super::lines::{Lines, ended};
+use super::lines::{Lines, ended, plain};
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::study::{Coefficients, Differences, coefficients, differences, pooled_coefficients};
 
@@ -119,6 +119,12 @@ fn each(
         for Group { name: group, rows } in &groups {
             let n = rows.x.len();
             let coefficients = coefficients(rows, bootstrap);
+            if args.group.is_some()
+                && let Err(why) = coefficients.srcc.value
+            {
+                let group = group.as_deref().unwrap_or_default();
+                eprintln!("{name}: group `{}` is pooled only where it has a value: {why}", plain(group));
+            }
             print(Line { metric: name, human: &input.human, group: group.as_deref(), n, coefficients })?;
         }
         if args.group.is_some() {

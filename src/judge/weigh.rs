@@ -147,8 +147,8 @@ mod tests {
         let whole = reply("Visual Aesthetics: the first image is better.\nFine Details: the second image is better.");
         let half = reply("Visual Aesthetics: the second image is better.");
         assert_eq!(choices(&[]), None);
-        assert_eq!(choices(&[whole.clone()]), Some(vec![First, Second]));
-        assert_eq!(choices(&[half.clone()]), None);
+        assert_eq!(choices(std::slice::from_ref(&whole)), Some(vec![First, Second]));
+        assert_eq!(choices(std::slice::from_ref(&half)), None);
         assert_eq!(
             choices(&[half.clone(), whole]),
             Some(vec![Second, Second]),

@@ -49,6 +49,9 @@ pub(super) fn captions(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<V
     sweep.caption.iter().map(captioned).collect()
 }
 
+/// Width and height of two pictures that are shown.
+type Sizes = [(u32, u32); 2];
+
 /// The size that is assumed of pictures whose header cannot be read.
 const UNKNOWN: (u32, u32) = (2048, 2048);
 
@@ -247,7 +250,7 @@ fn questions(
     looks: &Looks,
     sources: [&Source; 2],
     pair: [&Look; 2],
-) -> anyhow::Result<Vec<(Judge, [(u32, u32); 2])>> {
+) -> anyhow::Result<Vec<(Judge, Sizes)>> {
     let names = || format!("`{}` and `{}`, sample `{}`", sources[0].name, sources[1].name, pair[0].sample);
     let words = words(sweep, block, looks, sources, pair);
     let words = match words {
@@ -275,7 +278,7 @@ fn questions(
     let drawn = Hash::of_value(&("order", pair[0].picture.key(), pair[1].picture.key())).0[0] & 1 == 1;
     let orders = if block.both_orders { vec![false, true] } else { vec![drawn] };
     let sizes = pair.map(|it| it.size.unwrap_or(UNKNOWN));
-    let mut tasks: Vec<(Judge, [(u32, u32); 2])> =
+    let mut tasks: Vec<(Judge, Sizes)> =
         orders.iter().map(|it| (task(&block.aspects, &words, None, *it), sizes)).collect();
     if block.crops > 0 {
         // A picture whose header cannot be read fails where it is shown whole.

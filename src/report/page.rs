@@ -28,6 +28,8 @@ use super::gallery::Gallery;
 use super::table::Table;
 use super::view::{Report, Tone};
 use crate::job::State;
+use crate::job::task::asking::Aspect;
+use crate::judge::prompts::{CAPTION, Question, question};
 use crate::store::findings::Making;
 
 const STYLE: &str = include_str!("../../templates/report.css");
@@ -73,6 +75,9 @@ pub(super) struct Page<'a> {
     comparisons: Option<Table>,
     correlations: Vec<correlation::Part>,
     preference: Option<preference::Part>,
+    /// What judges are asked: the paper's Table 11.
+    question: Question,
+    caption_request: &'static str,
     sizes: Vec<Figure>,
     /// Class and name of each colour of the histograms.
     size_legend: Vec<(String, &'a str)>,
@@ -130,6 +135,8 @@ impl<'a> Page<'a> {
             comparisons: comparison::table(report),
             correlations: correlation::parts(report),
             preference: preference::part(report),
+            question: question(&Aspect::ALL, Some("<prompt>")),
+            caption_request: CAPTION,
             sizes: sizes::histograms(report),
             size_legend: sizes::legend(report),
             images: images::images(report),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::analysis::family_name;
 use super::view::{Column, Correlation, Fit, How, ImageRow, Point, Relation, RelationRow, SourceRow};
 use crate::stats::Defined;
@@ -32,17 +34,17 @@ pub(super) fn relation(
         return None;
     }
 
-    let all: Vec<&Point> = points.iter().collect();
-    let mut rows = vec![row("all images", None, &all, bootstrap)];
+    // Those over all images first; each is drawn again and again, so all at the same time.
     let n_families = sources.iter().map(|it| it.family + 1).max().unwrap_or(0);
-    for family in 0..n_families {
-        let of_family: Vec<&Point> = points.iter().filter(|it| sources[it.source].family == family).collect();
-        let first = sources.iter().find(|it| it.family == family)?;
-        let name = family_name(&first.name, first.rung.as_ref(), first.making.as_ref());
-        if !of_family.is_empty() {
-            rows.push(row(name, Some(family), &of_family, bootstrap));
-        }
-    }
+    let families = std::iter::once(None).chain((0..n_families).map(Some)).collect::<Vec<_>>();
+    let of_family = |family: Option<usize>| {
+        let of_family: Vec<&Point> =
+            points.iter().filter(|it| family.is_none_or(|family| sources[it.source].family == family)).collect();
+        let first = sources.iter().find(|it| Some(it.family) == family);
+        let name = first.map_or("all images", |it| family_name(&it.name, it.rung.as_ref(), it.making.as_ref()));
+        (!of_family.is_empty()).then(|| row(name, family, &of_family, bootstrap))
+    };
+    let rows: Vec<RelationRow> = families.into_par_iter().filter_map(of_family).collect();
     let fit = fit(&points, bootstrap);
     Some(Relation { x, y, points, fit, rows })
 }

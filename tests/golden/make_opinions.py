@@ -50,10 +50,21 @@ def logistic(x, upper, lower, middle, width):
     return (upper - lower) / (1 + np.exp(-(x - middle) / np.abs(width))) + lower
 
 
+def slopes(x, upper, lower, middle, width):
+    t = (x - middle) / np.abs(width)
+    s = 1 / (1 + np.exp(-t))
+    steep = (upper - lower) * s * (1 - s)
+    return np.stack([s, 1 - s, -steep / np.abs(width), -steep * t / width], axis=1)
+
+
 def coefficients(x, y):
-    start = [y.max(), y.min(), x.mean(), x.std() / 4]
+    best = [y.max(), y.min(), x.mean(), x.std() / 4]
     with np.errstate(over="ignore"):
-        best, _ = optimize.curve_fit(logistic, x, y, p0=start, maxfev=200_000, ftol=1e-15, xtol=1e-15, gtol=1e-15)
+        # Begun again where it ended: on a flat bottom the first descent stops early.
+        for _ in range(5):
+            best, _ = optimize.curve_fit(
+                logistic, x, y, p0=best, jac=slopes, maxfev=200_000, ftol=1e-15, xtol=1e-15, gtol=1e-15
+            )
         fit = stats.pearsonr(logistic(x, *best), y)
     r, rho, tau = stats.pearsonr(x, y), stats.spearmanr(x, y), stats.kendalltau(x, y)
     fisher = r.confidence_interval(0.95)

@@ -6,6 +6,7 @@ mod captions;
 mod deaths;
 mod pace;
 mod replies;
+mod rights;
 mod server;
 mod troubles;
 

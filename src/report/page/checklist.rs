@@ -65,7 +65,11 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
             "Sizes of data sets",
             in_paper(9, "an [[images]] block whose pictures are taken whole and are of no model"),
         ),
-        item("Table 10", "Steps and throughput of training", shown(false, "training", "a [[finetune]] block")),
+        item(
+            "Table 10",
+            "Steps and throughput of training",
+            shown(!report.trainings.is_empty(), "training", "a [[finetune]] block"),
+        ),
         item("Table 11", "The questions that judges are asked", shown(has_choices, "preference", "a judge's choices")),
         item(
             "Figures 1, 5, 10",

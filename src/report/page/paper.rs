@@ -66,5 +66,5 @@ fn ours(paper: &PaperTable, column: &PaperColumn, at: usize, value: Option<Paper
 
 /// With the digits that the paper has.
 fn published(paper: &PaperTable, value: f64) -> String {
-    if paper.number == 9 { value.to_string() } else { format!("{value:.2}") }
+    if paper.number == 9 || value >= 1_000.0 { value.to_string() } else { format!("{value:.2}") }
 }

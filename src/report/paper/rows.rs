@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::published::{self, key};
+use crate::labels::JudgeKind;
 use crate::metrics::{Better, TABLE};
 use crate::report::format;
 use crate::report::view::{
-    Column, Entrant, PaperColumn, PaperRow, PaperTable, PaperValue, Report, SetCell, SizeRow, SourceRow,
+    Basis, Column, Entrant, OpinionTable, PaperColumn, PaperRow, PaperTable, PaperValue, Report, SetCell, SizeRow,
+    SourceRow,
 };
+use crate::stats::study::Estimate;
 use crate::store::findings::Making;
 
 /// Classes of size with their tables.
@@ -15,7 +18,7 @@ const CLASSES: [(u8, &[u8]); 2] = [(1, &[3, 4]), (2, &[7, 8])];
 
 /// The tables for which there is at least one number of ours.
 pub(in crate::report) fn tables(report: &Report) -> Vec<PaperTable> {
-    let mut tables = vec![reconstructions(report)];
+    let mut tables = vec![correlations(report), reconstructions(report), trainings(report)];
     for (class, numbers) in CLASSES {
         let of_class = |it: &&Entrant| it.model.is_some() && it.size.is_some_and(|size| class_of(size) == class);
         let ours: Vec<Ours> = report.entrants.iter().filter(of_class).map(|it| of_entrant(it, report)).collect();
@@ -154,16 +157,56 @@ fn column(name: &str) -> PaperColumn {
     // Those that this version does not compute.
     let better = match name {
         "fid" | "rfid" | "lpips" => Some(Better::Lower),
-        "clip_score" | "aesthetics" => Some(Better::Higher),
+        "clip_score" | "aesthetics" | "srcc" | "plcc" | "throughput" => Some(Better::Higher),
         _ => known.map(|it| it.better),
     };
     let label = match name {
         "rfid" => "rFID".to_owned(),
+        "srcc" | "plcc" => name.to_uppercase(),
         "clip_score" => "CLIPScore".to_owned(),
         "median_height" | "median_width" | "mean_height" | "mean_width" => format::capitalised(&name.replace('_', " ")),
         _ => format::metric_name(name),
     };
     PaperColumn { metric: name.to_owned(), label, better }
+}
+
+/// Table 1: metrics against what people said of each picture, of the first aspect that was rated.
+fn correlations(report: &Report) -> Option<PaperTable> {
+    let rated =
+        |it: &&OpinionTable| it.by.kind == JudgeKind::Human && it.basis == Basis::Ratings && !it.rows.is_empty();
+    let opinions = report.opinions.as_ref()?.correlations.iter().find(rated)?;
+    let number = |it: &Estimate| Some(PaperValue { value: it.value.ok()?, interval: it.interval, of_set: false });
+    let ours = opinions.rows.iter().filter(|it| is_published(&report.metrics[it.metric])).map(|row| {
+        let metric = &report.metrics[row.metric].id.metric;
+        let coefficients = [("srcc", &row.coefficients.srcc), ("plcc", &row.coefficients.plcc)];
+        let values = coefficients.into_iter().filter_map(|(name, it)| Some((name.to_owned(), number(it)?)));
+        Ours {
+            keys: vec![metric.clone()],
+            name: format::metric_name(metric),
+            detail: format!("{}, {}", opinions.aspect, format::count(row.n, "picture")),
+            values: values.collect(),
+        }
+    });
+    let note = "Here, lower-is-better metrics are taken with a minus, as in the paper; PLCC is that of the raw scores. The \
+                paper does not say how many patches and people it asked.";
+    table(1, &ours.collect::<Vec<_>>(), note)
+}
+
+/// Table 10: every training that has a speed.
+fn trainings(report: &Report) -> Option<PaperTable> {
+    let ours = report.trainings.iter().filter_map(|it| {
+        let number = |value: f64| PaperValue { value, interval: None, of_set: false };
+        let values = [("steps", number(it.n_done as f64)), ("throughput", number(it.images_per_s?))];
+        Some(Ours {
+            keys: vec![key(&it.name)],
+            name: it.name.clone(),
+            detail: format!("from {}", it.base),
+            values: values.into_iter().map(|(name, it)| (name.to_owned(), it)).collect(),
+        })
+    });
+    let note = "Throughput is in pictures a second, the median over the run. The published unit is the same, which the \
+                arithmetic of the models makes doubtful.";
+    table(10, &ours.collect::<Vec<_>>(), note)
 }
 
 /// Table 2: every reconstruction.

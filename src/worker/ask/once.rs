@@ -163,8 +163,8 @@ impl Asking {
         let error = trouble.to_string();
         tracing::warn!(job = self.job.0, error, "a request was not answered");
         match trouble {
-            Trouble::Refused { .. } => return Err(failed(Fault::Task, error)),
-            Trouble::Denied { .. } => return Err(failed(Fault::Machine, error)),
+            Trouble::Refused { .. } => Err(failed(Fault::Task, error)),
+            Trouble::Denied { .. } => Err(failed(Fault::Machine, error)),
             Trouble::Lost(_) => {
                 self.n_lost += 1;
                 if self.n_lost >= MOST_LOST {

@@ -174,3 +174,17 @@ async fn an_estimate_says_what_it_would_cost_before_anything_is_asked() {
     assert!(said.contains("asks     judge `gpt`: 6 requests to gpt-4o") && said.contains("will not last"), "{said}");
     assert_eq!(db.number("select count(*) from asking").await, 0);
 }
+
+#[test]
+fn the_sweeps_of_the_docs_and_of_jobs_are_right() {
+    let root = crate::support::root();
+    let docs = std::fs::read_to_string(root.join("docs/judging.md")).unwrap();
+    let mut texts: Vec<String> =
+        docs.split("```toml\n").skip(1).map(|it| it.split("```").next().unwrap().to_owned()).collect();
+    assert_eq!(texts.len(), 2);
+    texts.extend(["judge.toml", "table-6.toml"].map(|it| std::fs::read_to_string(root.join("jobs").join(it)).unwrap()));
+    for text in texts {
+        let sweep = jobctl::sweep::Sweep::parse(&text, "a.toml").unwrap_or_else(|it| panic!("{it}"));
+        assert!(!(sweep.judge.is_empty() && sweep.caption.is_empty()));
+    }
+}

@@ -14,6 +14,8 @@ use rand_pcg::rand_core::{Rng, SeedableRng};
 
 /// As many pixels as count as the paper's 2048 class.
 pub const SIDE: u32 = 1472;
+/// Room for two details beside each other.
+const SMALL_SIDE: u32 = 640;
 pub const PROMPTS: [(&str, &str); 6] = [
     ("bridge", "A stone bridge over a mountain stream after rain, moss on every stone"),
     ("evil", "</p><script>alert(7)</script><img src=x onerror=alert(8)>"),
@@ -49,8 +51,7 @@ fn generated(model: &str, (width, height): (u32, u32), seed: u64) -> Making {
     }
 }
 
-fn makers() -> Vec<Maker> {
-    const SQUARE: (u32, u32) = (SIDE, SIDE);
+fn makers(square: (u32, u32)) -> Vec<Maker> {
     let (plain, tuned) = ("models/sd3-f16", "models/sd3-f16-wlf");
     let made = |name, model, size, seed, roughness, quality| Maker {
         name,
@@ -61,7 +62,7 @@ fn makers() -> Vec<Maker> {
         quality,
     };
     let elsewhere =
-        |name, model, roughness, quality| Maker { name, model, making: None, size: SQUARE, roughness, quality };
+        |name, model, roughness, quality| Maker { name, model, making: None, size: square, roughness, quality };
     let reconstructed = Making::Reconstructed {
         model: plain.to_owned(),
         of: "photographs".to_owned(),
@@ -71,10 +72,10 @@ fn makers() -> Vec<Maker> {
     };
     vec![
         elsewhere("photographs", None, 1.0, 0.2),
-        made("SD3-F16@2048 seed=0", plain, SQUARE, 0, 0.5, 0.0),
-        made("SD3-F16@2048 seed=1", plain, SQUARE, 1, 0.5, 0.0),
-        made("SD3-F16-WLF@2048 seed=0", tuned, SQUARE, 0, 0.9, 0.14),
-        made("SD3-F16-WLF@2048 seed=1", tuned, SQUARE, 1, 0.9, 0.14),
+        made("SD3-F16@2048 seed=0", plain, square, 0, 0.5, 0.0),
+        made("SD3-F16@2048 seed=1", plain, square, 1, 0.5, 0.0),
+        made("SD3-F16-WLF@2048 seed=0", tuned, square, 0, 0.9, 0.14),
+        made("SD3-F16-WLF@2048 seed=1", tuned, square, 1, 0.9, 0.14),
         elsewhere("Sana", Some("Sana"), 0.35, -0.3),
         elsewhere("PixArt", Some("PixArt-Σ"), 0.55, 0.005),
         made("shapes size=192x256 seed=0", tuned, (192, 256), 0, 0.9, 0.1),
@@ -85,7 +86,7 @@ fn makers() -> Vec<Maker> {
             name: "SD3-VAE-F16",
             model: None,
             making: Some(reconstructed),
-            size: SQUARE,
+            size: square,
             roughness: 0.8,
             quality: 0.1,
         },
@@ -117,8 +118,8 @@ fn id(name: &str) -> MetricId {
 }
 
 /// Findings whose pictures lie in `directory`, where they are made by `picture` of sample, size and roughness.
-pub fn findings_of(directory: &Path, picture: impl Fn(usize, (u32, u32), f64) -> Rgb) -> Findings {
-    let makers = makers();
+fn findings_of(directory: &Path, side: u32, picture: impl Fn(usize, (u32, u32), f64) -> Rgb) -> Findings {
+    let makers = makers((side, side));
     let mut rng = Pcg64::seed_from_u64(5);
     let (mut images, mut scores): (Vec<Image>, Vec<Score>) = (Vec::new(), Vec::new());
     for (source, maker) in makers.iter().enumerate() {
@@ -173,6 +174,7 @@ pub fn findings_of(directory: &Path, picture: impl Fn(usize, (u32, u32), f64) ->
         n: PROMPTS.len() as u64,
     };
     Findings {
+        trainings: Vec::new(),
         sweep: "models-0a1b2c3d".to_owned(),
         name: "models".to_owned(),
         definition: "name = \"models\"\n".to_owned(),
@@ -200,12 +202,12 @@ pub fn findings_of(directory: &Path, picture: impl Fn(usize, (u32, u32), f64) ->
     }
 }
 
-/// The same with grain for pictures.
+/// Findings with grain for pictures.
 pub fn findings(directory: &Path) -> Findings {
-    findings_of(directory, texture)
+    findings_of(directory, SMALL_SIDE, texture)
 }
 
-/// The same with files that nobody looks at.
+/// The same of pictures of [`SIDE`] pixels, with files that nobody looks at.
 pub fn numbers(directory: &Path) -> Findings {
-    findings_of(directory, |_, _, _| Rgb::new(8, 8))
+    findings_of(directory, SIDE, |_, _, _| Rgb::new(8, 8))
 }
