@@ -3,6 +3,7 @@
 pub mod chart;
 pub mod compose;
 mod folder;
+mod grids;
 pub mod letter;
 pub mod send;
 mod plain;

@@ -7,10 +7,10 @@ pub mod inputs;
 pub mod latents;
 pub mod memory;
 pub mod pool;
-pub mod prepare;
 pub mod reconstruct;
 pub mod rehearse;
 mod shards;
+pub mod shown;
 pub mod supervisor;
 
 use std::ffi::OsString;
@@ -132,8 +132,8 @@ pub fn run(
         Task::Finetune(task) => finetune::run(task, inputs, memory, supervisor),
         Task::Evaluate(task) => evaluate::run(task, inputs, memory),
         Task::Pool(task) => pool::run(task, inputs),
-        Task::Judge(task) => prepare::judge(task, inputs),
-        Task::Caption(task) => prepare::caption(task, inputs),
+        Task::Judge(task) => shown::judge(task, inputs),
+        Task::Caption(task) => shown::caption(task, inputs),
         Task::Rehearse(task) => rehearse::run(task, inputs, supervisor),
     }
 }

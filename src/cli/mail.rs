@@ -175,7 +175,7 @@ fn trial(host: &str) -> Content {
 
 fn list(mails: &[Mail], settings: &MailSettings, json: bool) -> anyhow::Result<()> {
     if json {
-        return mails.iter().try_for_each(|it| say_json(it));
+        return mails.iter().try_for_each(say_json);
     }
     if mails.is_empty() {
         say("the outbox is empty");

@@ -130,7 +130,8 @@ fn server(text: &str, password: Option<Secret>, ca: Option<PathBuf>) -> anyhow::
         Security::StartTls => 587,
         Security::Plain => 25,
     };
-    let decoded = |it: &str| percent_decode_str(it).decode_utf8().map(|it| it.into_owned()).context("it is not UTF-8");
+    let decoded =
+        |it: &str| percent_decode_str(it).decode_utf8().map(std::borrow::Cow::into_owned).context("it is not UTF-8");
     let user = decoded(url.username())?;
     let password = match url.password() {
         Some(it) => Some(Secret::new(decoded(it)?)),

@@ -131,7 +131,7 @@ fn csv(text: &str) -> anyhow::Result<Table> {
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.context("read a row")?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |it| it.line() + n_blank_lines(text, it.byte()));
         ensure!(
             record.len() == columns.len(),
             "line {line} has {} cells, the header has {}",
@@ -264,6 +264,12 @@ fn without_nan(text: &str) -> String {
 
 fn short(value: &Value) -> String {
     value.to_string().chars().take(60).collect()
+}
+
+/// How many empty lines follow a place in a text: the reader's places of rows stand before them.
+fn n_blank_lines(text: &str, from: u64) -> u64 {
+    let rest = usize::try_from(from).ok().and_then(|it| text.as_bytes().get(it..)).unwrap_or_default();
+    rest.iter().take_while(|it| matches!(it, b'\r' | b'\n')).filter(|it| **it == b'\n').count() as u64
 }
 
 #[cfg(test)]

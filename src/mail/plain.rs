@@ -1,6 +1,7 @@
 //! The plain-text twin: what a text client shows, 78 columns wide.
 
-use super::compose::{Grid, Page};
+use super::compose::Page;
+use super::grids::Grid;
 
 /// As wide as RFC 5322, 2.1.1, wants lines at most.
 const WIDTH: usize = 78;

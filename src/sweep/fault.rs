@@ -161,6 +161,8 @@ impl Collector {
     pub(crate) fn finish(self) -> Option<Faults> {
         let mut faults = self.faults.into_inner();
         faults.sort_by_key(|it| (it.line, it.column));
+        // Every point of a block may have the same mistake.
+        faults.dedup_by(|a, b| (a.line, a.column, &a.message) == (b.line, b.column, &b.message));
         (!faults.is_empty()).then_some(Faults { faults })
     }
 }

@@ -70,8 +70,8 @@ impl Batch {
         inputs.scratch = scratch.path().as_os_str().to_owned();
         let (task, output) = tokio::task::spawn_blocking(move || {
             let output = match &task {
-                Task::Judge(it) => tasks::prepare::judge(it, &inputs),
-                Task::Caption(it) => tasks::prepare::caption(it, &inputs),
+                Task::Judge(it) => tasks::shown::judge(it, &inputs),
+                Task::Caption(it) => tasks::shown::caption(it, &inputs),
                 _ => Err(TaskError::Fatal(anyhow::anyhow!("nobody is asked for this"))),
             };
             (task, output)

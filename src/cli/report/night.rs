@@ -135,8 +135,8 @@ impl Told {
         let run = format!("{}/{}", self.definition.name, self.found.at.replace(':', ""));
         let folder = out.map_or_else(|| config.reports().join(&run), Path::to_path_buf);
         let files = Library { artifacts, runtime: tokio::runtime::Handle::current() };
-        let content =
-            self.compose(&Full::Said("The full report is report.html beside this.".to_owned()), Uuid::nil())?;
+        let full = Full::Said("The full report is report.html beside this.".to_owned());
+        let content = self.compose(full, Uuid::nil()).await?;
         let found = serde_json::to_vec_pretty(&self.found)?;
         let nights = Nights::of(&self.found, &self.past, self.definition.history.nights);
         let write = move || -> anyhow::Result<Rendered> {
@@ -149,8 +149,10 @@ impl Told {
         tokio::task::spawn_blocking(write).await?
     }
 
-    fn compose(&self, full: &Full, id: Uuid) -> anyhow::Result<Content> {
-        compose(&self.definition, &self.found, &self.past, full, id)
+    /// On a thread of its own: drawing charts must not keep a firing from being held.
+    async fn compose(&self, full: Full, id: Uuid) -> anyhow::Result<Content> {
+        let (definition, found, past) = (self.definition.clone(), self.found.clone(), self.past.clone());
+        tokio::task::spawn_blocking(move || compose(&definition, &found, &past, &full, id)).await?
     }
 
     /// Keeps the night and puts its mail into the outbox, in one transaction, with the end of `firing` where a schedule
@@ -218,14 +220,15 @@ impl Told {
         let from = sender(mail.from.as_ref(), config)?;
         let (full, files) = self.full(rendered)?;
         let id = Uuid::now_v7();
-        let content = self.compose(&full, id)?;
+        let content = self.compose(full, id).await?;
         let envelope = Envelope { id, from: from.clone(), to: mail.to.clone(), at: OffsetDateTime::now_utc() };
-        let bytes = letter::write(&envelope, &content, &files)?;
+        let subject = content.subject.clone();
+        let bytes = tokio::task::spawn_blocking(move || letter::write(&envelope, &content, &files)).await??;
         let n_bytes = bytes.len() as u64;
         let artifacts = Artifacts::open(&config.store)?;
         artifacts.prepare()?;
         let message = artifacts.put(bytes).await?;
-        Ok(Letter { id, from, to: mail.to.clone(), subject: content.subject, message, n_bytes })
+        Ok(Letter { id, from, to: mail.to.clone(), subject, message, n_bytes })
     }
 
     /// Where the mail says that the full report is, and what goes with it.

@@ -2,6 +2,7 @@
 
 use super::{Axis, Svg};
 use crate::report::history::{Past, Series};
+use crate::stats::Interval;
 
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 210.0;
@@ -9,6 +10,9 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 26.0;
+
+/// A mean and its interval.
+type Point = (f64, Option<Interval>);
 
 /// One metric over the nights, the oldest first. `lines` are tonight's series and their colours.
 pub(in crate::report) fn chart(nights: &[Past], lines: &[(&Series, usize)]) -> Svg {
@@ -18,7 +22,7 @@ pub(in crate::report) fn chart(nights: &[Past], lines: &[(&Series, usize)]) -> S
         let found = night.series.iter().find(|it| it.key() == of.key() && it.metric == of.metric)?;
         Some((found.mean?, found.interval))
     };
-    let points: Vec<Vec<Option<(f64, Option<crate::stats::Interval>)>>> =
+    let points: Vec<Vec<Option<Point>>> =
         lines.iter().map(|it| nights.iter().map(|night| point(night, it.0)).collect()).collect();
     let ends = points.iter().flatten().flatten().flat_map(|(mean, interval)| {
         let interval = interval.map_or([*mean; 2], |it| [it.low, it.high]);

@@ -220,7 +220,7 @@ fn what_is_compared(dials: &mut Dials) {
     dials.choice("timesteps", &densities, |draft, it| draft.density = it);
     let weightings = [("none", Weighting::None), ("sigma_sqrt", Weighting::SigmaSqrt), ("cosmap", Weighting::Cosmap)];
     dials.choice("weighting", &weightings, |draft, it| draft.weighting = it);
-    dials.number("divergence", "at least 0", |it| it >= 0.0, |draft, it| draft.divergence = it);
+    dials.number("divergence", "a number of at least 0", |it| it >= 0.0, |draft, it| draft.divergence = it);
     dials.lora("lora", |draft, it, span| {
         draft.lora = Some(it);
         draft.point.places.lora = span;
@@ -236,10 +236,15 @@ fn how_weights_change(dials: &mut Dials) {
     dials.whole("warm_up", 0..=100_000_000, |draft, it| draft.point.task.rate.warm_up = it as usize);
     let courses = [("constant", Course::Constant), ("linear", Course::Linear), ("cosine", Course::Cosine)];
     dials.choice("schedule", &courses, |draft, it| draft.point.task.rate.course = it);
-    dials.number("weight_decay", "at least 0", |it| it >= 0.0, |draft, it| draft.point.task.adamw.weight_decay = it);
+    dials.number(
+        "weight_decay",
+        "a number of at least 0",
+        |it| it >= 0.0,
+        |draft, it| draft.point.task.adamw.weight_decay = it,
+    );
     dials.number(
         "clip",
-        "at least 0, 0 for none",
+        "a number of at least 0",
         |it| it >= 0.0,
         |draft, it| {
             draft.point.task.clip = (it > 0.0).then_some(it);
@@ -247,7 +252,7 @@ fn how_weights_change(dials: &mut Dials) {
     );
     dials.number(
         "ema",
-        "from 0 to 1, without 1",
+        "a number from 0 on, below 1",
         |it| (0.0..1.0).contains(&it),
         |draft, it| {
             draft.point.task.ema = (it > 0.0).then_some(it);

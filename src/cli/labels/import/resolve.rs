@@ -67,11 +67,8 @@ impl Resolver {
             match it {
                 Named::Path(path) => {
                     let path = base.join(path);
-                    let hash = || std::fs::read(&path).map(|it| Hash::of(&it)).map_err(|error| error.to_string());
-                    if !found.files.contains_key(&path) {
-                        let hash = hash();
-                        found.files.insert(path, hash);
-                    }
+                    let read = |path: &PathBuf| std::fs::read(path).map(|it| Hash::of(&it));
+                    found.files.entry(path).or_insert_with_key(|path| read(path).map_err(|error| error.to_string()));
                 }
                 Named::Hash(digits) => {
                     if !found.prefixes.contains_key(digits) {
