@@ -69,7 +69,7 @@ pub fn run(
     }
     let said = serde_json::to_string(&about).context("describe the pictures").map_err(TaskError::Fatal)?;
     let metadata = HashMap::from([(KEY.to_owned(), said)]);
-    let bytes = safetensors::serialize(tensors.iter().map(|(name, it)| (name, it)), Some(metadata));
+    let bytes = safetensors::serialize(&tensors, Some(metadata));
     let bytes = bytes.map_err(|error| TaskError::Fatal(anyhow!(error)))?;
     let file = inputs.write("prepared", &bytes)?;
     Ok(Output::Made { file: file.into_os_string(), size: None, n_cut: None })

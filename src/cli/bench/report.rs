@@ -16,7 +16,7 @@ use crate::database::{self, private::Postgres};
 use crate::image::{Rgb, jpeg, thumbnail};
 use crate::job::Hash;
 use crate::job::task::making::{FileFormat, Partition, Precision};
-use crate::metrics::{Needs, TABLE};
+use crate::metrics::{Metric, Needs, TABLE};
 use crate::plan::Making;
 use crate::queue::load::vacuum;
 use crate::report::{Options, write_from};
@@ -145,7 +145,7 @@ async fn measure(args: &Args, folder: &Path, server: &Postgres) -> anyhow::Resul
 
 /// The sweep's id, and how many scores were written.
 async fn fill(args: &Args, pool: &PgPool, pictures: &[Hash], previews: &[Hash]) -> anyhow::Result<(i32, i64)> {
-    let metrics: Vec<_> = TABLE.iter().filter(|it| it.needs != Needs::Reference).map(|it| it.id()).collect();
+    let metrics: Vec<_> = TABLE.iter().filter(|it| it.needs != Needs::Reference).map(Metric::id).collect();
     let source = |idx: u16| match idx {
         0 => ("photographs".to_owned(), None, None),
         _ => {

