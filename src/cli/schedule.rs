@@ -253,7 +253,7 @@ fn list(schedules: &[Schedule], json: bool) -> anyhow::Result<()> {
 
 fn history(firings: &[Fired], json: bool) -> anyhow::Result<()> {
     if json {
-        return firings.iter().try_for_each(|it| say_json(it));
+        return firings.iter().try_for_each(say_json);
     }
     let mut rows = table(&["SCHEDULE", "DUE", "BY", "MISSED BEFORE", "TRIES", "ON", "CAME TO"]);
     for it in firings {

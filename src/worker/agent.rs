@@ -296,7 +296,7 @@ async fn obey_signals(agent: Arc<Agent>) -> anyhow::Result<()> {
         drained_at = (stop == Stop::Drain).then(|| Instant::now() + agent.options.times.grace);
         match stop {
             Stop::No | Stop::Drain => {
-                tracing::info!("stopping: finishing what runs; a second signal gives it back at once")
+                tracing::info!("stopping: finishing what runs; a second signal gives it back at once");
             }
             Stop::GiveBack => tracing::info!("stopping now: giving back what runs"),
             Stop::Now => tracing::info!("stopping at once: what runs is given back as it is"),

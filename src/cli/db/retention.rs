@@ -58,7 +58,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     }
     if args.files.dry_run {
         if args.files.json {
-            months.iter().try_for_each(|it| say_json(it))?;
+            months.iter().try_for_each(say_json)?;
         } else {
             say("nothing was changed (dry run)");
         }

@@ -142,7 +142,7 @@ fn table(lines: &mut Vec<Line>, header: &[&str], rows: impl Iterator<Item = Vec<
 
 /// A time in two units at most.
 fn span(seconds: f64) -> String {
-    let s = seconds.max(0.0).min(1e12) as u64;
+    let s = seconds.clamp(0.0, 1e12) as u64;
     match s {
         0..60 => format!("{s}s"),
         60..3600 => format!("{}m{:02}s", s / 60, s % 60),

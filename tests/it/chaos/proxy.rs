@@ -154,5 +154,5 @@ async fn half_closed(fate: &mut Option<watch::Receiver<Fate>>) {
             }
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

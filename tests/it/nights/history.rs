@@ -142,7 +142,7 @@ fn noise_alone_seldom_raises_an_alarm_over_a_whole_night() {
         let (mut before, mut after) = (night(0, &sources, 20), night(1, &sources, 20));
         for source in 0..sources.len() {
             let seed = |it: i32| trial * 7907 + source as i32 * 131 + it;
-            score(&mut before, source, "glcm_score", |it| noise(it));
+            score(&mut before, source, "glcm_score", noise);
             score(&mut after, source, "glcm_score", |it| noise(it) + uniform(seed(it)) - 0.5);
         }
         n_alarms += usize::from(!second("", &before, &after).good);
@@ -299,7 +299,7 @@ fn models_have_their_names_unless_those_are_several_sources() {
     tonight.sources[0].model = Some("PixArt-Σ".to_owned());
     tonight.sources[1].model = Some("Sana".to_owned());
     for source in 0..3 {
-        score(&mut tonight, source, "psnr", |it| f64::from(it));
+        score(&mut tonight, source, "psnr", f64::from);
     }
     let names = words::names(&first("", &tonight).found);
     let expected = [("Sana", "Sana"), ("x", "PixArt-Σ"), ("y", "y")];

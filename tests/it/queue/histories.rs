@@ -143,7 +143,10 @@ impl Play {
                 let mut cancelled: Vec<_> =
                     own.filter(|it| self.model.jobs[it.0].cancel_asked).map(|it| it.2.lease).collect();
                 let (mut said, mut asked) = (pulse.held, pulse.cancelled);
-                (held.sort(), cancelled.sort(), said.sort(), asked.sort());
+                held.sort();
+                cancelled.sort();
+                said.sort();
+                asked.sort();
                 assert_eq!((said, asked), (held, cancelled));
             }
             Op::Die(worker) => self.die(worker).await,

@@ -48,11 +48,7 @@ impl Watcher for Notes {
 const N_STEPS: usize = 9;
 
 /// Runs it in `folder`; the end, what was seen, and the weights.
-fn run(
-    folder: &Path,
-    examples: &Vec<Example>,
-    stop_after: Option<usize>,
-) -> (anyhow::Result<Ending>, Notes, Vec<Tensor>) {
+fn run(folder: &Path, examples: &[Example], stop_after: Option<usize>) -> (anyhow::Result<Ending>, Notes, Vec<Tensor>) {
     let objective = FlowMatching { config: config("tiny"), loss: Loss::plain(), recompute: Recompute::Blocks };
     let rate = Rate { rate: 1e-3, warm_up: 0, course: Course::Linear };
     let settings = Settings { n_steps: N_STEPS, rate, ..Settings::default() };
