@@ -138,8 +138,12 @@ async fn a_killed_slot_is_seen_as_a_restart_and_a_retry() {
         said.sum("jobctl_slot_restarts_total") >= 1.0 && said.sum("jobctl_slot_starts_total") >= 3.0
     })
     .await;
-    let retried = metrics(address).get("jobctl_attempts_total", &[("kind", "evaluate"), ("outcome", "retried")]);
-    assert_eq!(retried, db.number("select count(*) from attempt where outcome = 'retried'").await as f64);
+    // An end is counted just after it is committed.
+    wait_until("both say how many are tried again", LONG, async || {
+        let said = metrics(address).get("jobctl_attempts_total", &[("kind", "evaluate"), ("outcome", "retried")]);
+        said > 0.0 && said == db.number("select count(*) from attempt where outcome = 'retried'").await as f64
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

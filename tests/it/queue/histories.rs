@@ -174,6 +174,8 @@ impl Play {
                     let worked = control::retry(&mut tx, &[*id]).await.is_ok();
                     if worked {
                         tx.commit().await.unwrap();
+                    } else {
+                        tx.rollback().await.unwrap();
                     }
                     assert_eq!(self.model.retry(&[label]), worked, "retry of {}", LABELS[label]);
                 }
@@ -239,8 +241,11 @@ impl Play {
             control::retry(&mut tx, &others).await
         };
         let worked = retried.await.is_ok();
+        // Dropped instead, it would hold its locks for a moment longer, and claims pass by what is locked.
         if worked {
             tx.commit().await.unwrap();
+        } else {
+            tx.rollback().await.unwrap();
         }
         assert_eq!(self.model.retry_sweep(which), worked);
     }
@@ -278,12 +283,19 @@ async fn enqueue(db: &Database, plan: &Plan) -> anyhow::Result<Option<Submitted>
     let mut tx = db.pool.begin().await?;
     locks::alone(&mut tx).await?;
     let key = plan.key();
-    let submitted = match submit::find(&mut tx, &key).await? {
-        Some(row) => submit::resubmit(&mut tx, row, plan).await.map(|_| None)?,
-        None => Some(submit::submit(&mut tx, plan, &key, "", &Default::default(), "test").await?),
-    };
-    tx.commit().await?;
-    Ok(submitted)
+    let submitted = async {
+        Ok(match submit::find(&mut tx, &key).await? {
+            Some(row) => submit::resubmit(&mut tx, row, plan).await.map(|_| None)?,
+            None => Some(submit::submit(&mut tx, plan, &key, "", &Default::default(), "test").await?),
+        })
+    }
+    .await;
+    if submitted.is_ok() {
+        tx.commit().await?;
+    } else {
+        tx.rollback().await?;
+    }
+    submitted
 }
 
 /// The job of each label.

