@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::Tx;
 use super::claim::Claimed;
+use super::settle::release_children;
 use crate::job::needs::Offer;
-use crate::job::{JobId, Lease};
+use crate::job::{JobId, Lease, State};
 
 /// Takes ready jobs for slots of one worker that offer the same and have nothing loaded, in one statement: each with its
 /// slot, all of one lane and priority, and fewer than there are slots where fewer are ready. None also where a limit
@@ -44,15 +46,48 @@ pub async fn claim_many(
     claimed.collect()
 }
 
-/// Ends jobs well whose leases are still theirs, and says which; the others are left as they are. In a transaction, or as one.
+/// Ends jobs well whose leases are still theirs, and says which; the others are left as they are.
 ///
 /// # Errors
 /// Postgres is out of reach; nothing is written then.
-pub async fn finish_many(db: impl PgExecutor<'_>, jobs: &[(JobId, Lease)]) -> anyhow::Result<HashSet<Lease>> {
-    let (ids, leases): (Vec<i64>, Vec<i64>) = jobs.iter().map(|it| (it.0.0, it.1.0)).unzip();
-    let ended = sqlx::query_file!("src/queue/finish_many.sql", &ids, &leases, super::fence::is_down())
-        .fetch_all(db)
-        .await
-        .context("end the jobs")?;
-    Ok(ended.into_iter().map(|it| Lease(it.lease)).collect())
+pub async fn finish_many(tx: &mut Tx<'_>, jobs: &[(JobId, Lease)]) -> anyhow::Result<HashSet<Lease>> {
+    let ids: Vec<i64> = jobs.iter().map(|it| it.0.0).collect();
+    // With their dependants and in the order of their ids, as everybody locks.
+    let locked = sqlx::query!(
+        "select id, lease
+        from job
+        where id = any(array(select child from job_edge where parent = any($1)) || $1::bigint[])
+        order by id
+        for update",
+        &ids
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .context("check the leases")?;
+    let asked: HashSet<(i64, i64)> = jobs.iter().map(|it| (it.0.0, it.1.0)).collect();
+    let own = locked.into_iter().filter_map(|it| Some((it.id, it.lease?))).filter(|it| asked.contains(it));
+    let (ids, leases): (Vec<i64>, Vec<i64>) = own.unzip();
+    sqlx::query!(
+        "with closed as (
+            update attempt set ended_at = now(), outcome = 'done' where lease = any($2) and ended_at is null
+        ),
+        ended as (
+            delete from job
+            where id = any($1)
+            returning id, key, kind, lane, priority, n_attempts, max_attempts, limit_s, subject, affinity, megapixels, task,
+                created_at, started_at
+        )
+        insert into job_history (id, key, kind, lane, priority, state, n_attempts, max_attempts, limit_s, subject, affinity,
+            megapixels, task, created_at, started_at)
+        select id, key, kind, lane, priority, 'done', n_attempts, max_attempts, limit_s, subject, affinity,
+            megapixels, task::jsonb, created_at, started_at
+        from ended",
+        &ids,
+        &leases
+    )
+    .execute(&mut **tx)
+    .await
+    .context("end the jobs")?;
+    release_children(tx, &ids, State::Done).await?;
+    Ok(leases.into_iter().map(Lease).collect())
 }

@@ -3,7 +3,6 @@
 use anyhow::Context;
 use uuid::Uuid;
 
-use super::batch::finish_many;
 use super::locks::{Reach, lock};
 use super::wake::{Call, notify};
 use super::{LeaseLost, Tx, backoff_limit_s, lanes};
@@ -22,8 +21,10 @@ const MOST_OOM: i16 = 1;
 /// # Errors
 /// [`LeaseLost`], and then the caller must roll back; or Postgres is out of reach.
 pub async fn finish(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    let ended = finish_many(&mut **tx, &[(job, lease)]).await?;
-    if ended.is_empty() { Err(LeaseLost.into()) } else { Ok(()) }
+    // Each a statement of its own: what an enqueue has added while we waited for the lock is only seen by the next.
+    own(tx, job, lease, Reach::Children).await?;
+    close_attempt(tx, lease, "done", None, None).await?;
+    end(tx, &[job.0], State::Done, None).await
 }
 
 /// Holds a job's lease until the transaction ends, so that what is written meanwhile is the lease holder's.

@@ -154,7 +154,13 @@ async fn finish_all(pool: PgPool, mut ended: mpsc::UnboundedReceiver<End>) {
     while ended.recv_many(&mut waiting, MOST).await > 0 {
         gather(&mut ended, &mut waiting).await;
         let jobs: Vec<(JobId, Lease)> = waiting.iter().map(|it| (it.job, it.lease)).collect();
-        let finished = finish_many(&pool, &jobs).await;
+        let finish = async {
+            let mut tx = pool.begin().await?;
+            let finished = finish_many(&mut tx, &jobs).await?;
+            tx.commit().await?;
+            anyhow::Ok(finished)
+        };
+        let finished = finish.await;
         for end in waiting.drain(..) {
             let answer = match &finished {
                 Ok(finished) if finished.contains(&end.lease) => Ok(()),

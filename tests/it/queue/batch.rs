@@ -70,7 +70,9 @@ async fn a_batch_ends_those_jobs_alone_whose_leases_hold() {
     let heir = db.claim(worker).await.unwrap();
     assert_eq!(heir.id, pairs[2].0);
 
-    let finished = finish_many(&db.pool, &pairs).await.unwrap();
+    let mut tx = db.begin().await;
+    let finished = finish_many(&mut tx, &pairs).await.unwrap();
+    tx.commit().await.unwrap();
     assert_eq!(finished, HashSet::from([pairs[0].1, pairs[1].1]));
     assert_eq!(db.state("d").await, "ready");
     assert_eq!((db.state("c").await, db.state("e").await), ("running".to_owned(), "waiting".to_owned()));
