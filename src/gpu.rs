@@ -6,6 +6,8 @@ pub mod kernels;
 pub mod linear;
 pub mod norm;
 pub mod pointwise;
+mod product;
+mod tile;
 
 use anyhow::{Context, bail};
 use candle_core::{DType, Device};
