@@ -143,7 +143,7 @@ pub struct Loaded {
 /// # Errors
 /// The file cannot be read.
 pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read the sweep {}", path.display()))?;
+    let Some(text) = text_of(path, "sweep", "jobs/")? else { return Ok(None) };
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
     match understand(text, &path.display().to_string(), base) {
@@ -153,6 +153,22 @@ pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
             eprintln!("nothing was enqueued");
             Ok(None)
         }
+    }
+}
+
+/// The text of a file that somebody named; none if there is no such file, which has been said then.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn text_of(path: &Path, what: &str, examples: &str) -> anyhow::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let path = path.display().to_string();
+            eprintln!("error: read the {what} {}: {error}", plain(&path));
+            eprintln!("  help: examples lie in {examples}; README.md explains every key");
+            Ok(None)
+        }
+        text => text.map(Some).with_context(|| format!("read the {what} {}", path.display())),
     }
 }
 

@@ -4,7 +4,6 @@ pub mod night;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use sqlx::PgPool;
 
 use self::night::{Wanted, moment, tell};
@@ -86,7 +85,7 @@ async fn past(pool: &PgPool, at: Option<&str>) -> anyhow::Result<Option<time::Of
 /// # Errors
 /// The file cannot be read.
 pub fn load(path: &Path) -> anyhow::Result<Option<(Definition, String)>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read the report {}", path.display()))?;
+    let Some(text) = super::enqueue::text_of(path, "report", "reports/")? else { return Ok(None) };
     match Definition::parse(&text, &path.display().to_string()) {
         Ok(definition) => Ok(Some((definition, text))),
         Err(faults) => {

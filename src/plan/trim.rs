@@ -58,6 +58,7 @@ impl Plan {
                         still_compares |= wanted && compares;
                         wanted
                     });
+                    let has_metrics = !evaluate.metrics.is_empty();
                     if evaluate.metrics.len() < n_metrics {
                         if !still_compares {
                             evaluate.reference = None;
@@ -65,7 +66,7 @@ impl Plan {
                         }
                         job.key = job.task.key();
                     }
-                    !job_is_empty(&job.task)
+                    has_metrics
                 }
                 // Whoever scores a picture needs it made. Work that was done is known by its key.
                 Task::Encode(_)
@@ -104,21 +105,5 @@ impl Plan {
             .filter(|it| seen.insert(*it))
             .collect();
         Self { name, on_failure, priority, max_running, limits, sources, cells, jobs: kept, edges, trainings, asking }
-    }
-}
-
-fn job_is_empty(task: &Task) -> bool {
-    match task {
-        Task::Evaluate(it) => it.metrics.is_empty(),
-        Task::Pool(it) => it.metrics.is_empty(),
-        Task::Encode(_)
-        | Task::Denoise(_)
-        | Task::Decode(_)
-        | Task::Reconstruct(_)
-        | Task::Prepare(_)
-        | Task::Finetune(_)
-        | Task::Judge(_)
-        | Task::Caption(_)
-        | Task::Rehearse(_) => false,
     }
 }

@@ -1,5 +1,8 @@
 //! A desk where the slots of one worker queue up: claims that are asked for while one is under way become one
 //! statement, and ends one transaction. Who is alone waits for nobody.
+//!
+//! For jobs of milliseconds without results. A worker's slots do not use it: theirs take seconds, prefer what they have
+//! loaded, and end with a transaction of their own; `jobctl bench queue` measures what it would bring.
 
 use std::collections::HashMap;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 pub mod certificates;
 pub mod database;
+pub mod diagnosed;
 pub mod graph;
 pub mod pictures;
 pub mod process;

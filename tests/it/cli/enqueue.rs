@@ -70,6 +70,8 @@ async fn a_million_cells_are_enqueued_only_when_they_are_meant() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_that_is_not_there_is_an_error_that_names_it() {
     let db = Database::new().await;
-    let said = db.jobctl(["enqueue", "/nowhere/x.toml"], 1).err;
-    assert!(said.contains("/nowhere/x.toml") && said.contains("No such file"), "{said}");
+    for words in [["enqueue", "/nowhere/x.toml"], ["report", "/nowhere/x.toml"]] {
+        let said = db.jobctl(words, 2).err;
+        assert!(said.contains("/nowhere/x.toml") && said.contains("No such file"), "{said}");
+    }
 }

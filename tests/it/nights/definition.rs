@@ -1,10 +1,10 @@
 //! Definitions: what is read, and what is said of those that are wrong.
 
-use std::path::Path;
 use std::time::Duration;
 
 use jobctl::report::definition::{Attach, Chart, Definition, Pattern, Table, Take, When};
 
+use crate::support::diagnosed::diagnosed;
 use crate::support::root;
 
 #[test]
@@ -89,23 +89,5 @@ fn the_shipped_definitions_are_right() {
 
 #[test]
 fn every_mistake_is_diagnosed_with_its_place() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_reports");
-    let mut n_files = 0;
-    for entry in folder.read_dir().unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|it| it != "toml") {
-            continue;
-        }
-        n_files += 1;
-        let (name, stem) = (path.file_name().unwrap().to_str().unwrap(), path.file_stem().unwrap().to_str().unwrap());
-        let faults = Definition::parse(&std::fs::read_to_string(&path).unwrap(), name).unwrap_err();
-        let text = faults.to_string();
-        for fault in &faults.faults {
-            assert!(text.contains(&format!("{name}:{}:{}: {}", fault.line, fault.column, fault.message)), "{text}");
-        }
-        insta::with_settings!({
-            snapshot_path => &folder, prepend_module_to_snapshot => false, omit_expression => true,
-        }, { insta::assert_snapshot!(stem, text) });
-    }
-    assert!(n_files >= 4, "{n_files} files in {}", folder.display());
+    diagnosed("tests/bad_reports", 4, Definition::parse);
 }
