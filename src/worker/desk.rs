@@ -18,8 +18,9 @@ use crate::queue::batch::{claim_many, finish_many};
 use crate::queue::claim::{Claimed, claim};
 use crate::queue::{LeaseLost, settle};
 
-/// The most that one statement is about.
-const MOST: usize = 512;
+/// The most that one statement is about: with more, all slots would ask at once and end at once, and Postgres would wait for
+/// one of the two clerks at a time.
+const MOST: usize = 128;
 
 struct Claim {
     worker: Uuid,
