@@ -149,6 +149,13 @@ impl<'a> Page<'a> {
     }
 
     /// Samples on which the gallery has nothing to show are not headed.
+    /// The same page with pictures.
+    pub(super) fn with(self, gallery: &'a Gallery) -> Self {
+        let checklist = checklist::checklist(self.report, gallery);
+        let sections = sections(self.report, gallery);
+        Self { gallery, checklist, sections, ..self }
+    }
+
     fn has_gallery(&self) -> bool {
         has_gallery(self.gallery)
     }
