@@ -208,9 +208,11 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
         let size = row.width.zip(row.height).map(|(w, h)| anyhow::Ok((u32::try_from(w)?, u32::try_from(h)?)));
         let file = paths.get(&picture.content);
         let (prompt, n_cut) = origins.prompts.get(&picture.content).cloned().unzip();
+        // A part of a reconstruction is laid beside nothing.
         let original = origins
             .originals
             .get(&picture.content)
+            .filter(|_| picture.steps.is_empty())
             .map(|it| Original { picture: it.clone(), path: paths.get(&it.content).map(|it| it.0.clone()) });
         images.push(Image {
             source: usize::try_from(row.source_idx)?,

@@ -56,6 +56,8 @@ pub struct OpinionTable {
     pub aspect: String,
     /// What they are.
     pub basis: Basis,
+    /// Whether they are of parts of pictures, scored by themselves.
+    pub patches: bool,
     /// How many raters.
     pub n_raters: usize,
     /// One for each metric that has scores of them, the best SRCC first.
@@ -69,7 +71,7 @@ pub struct OpinionRow {
     pub metric: usize,
     /// Whether the score was taken with a minus, as lower is better.
     pub turned: bool,
-    /// Pictures.
+    /// Pictures, or parts of them.
     pub n: usize,
     /// Whether several pictures are of one sample, and were drawn together.
     pub clustered: bool,
