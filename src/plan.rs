@@ -83,6 +83,10 @@ pub struct Asking {
     pub budget: Option<f64>,
     /// What tokens cost.
     pub prices: Option<Prices>,
+    /// Whether the prices are assumed, not the sweep's own.
+    pub assumed: bool,
+    /// The share of the price that answers from batch files cost.
+    pub batch: f64,
     /// The keys of its jobs, and the tokens that each is likely to take.
     pub requests: Vec<(Hash, Tokens)>,
 }

@@ -76,6 +76,8 @@ fn asking(name: &str, kind: &'static str, terms: &Terms, requests: Vec<(Hash, To
         tokens_per_minute: terms.tokens_per_minute,
         budget: terms.budget,
         prices: terms.prices,
+        assumed: terms.assumed,
+        batch: terms.batch,
         requests,
     }
 }

@@ -36,6 +36,7 @@ pub fn analyse(findings: &Findings) -> Report {
         leads,
         comparisons,
         opinions,
+        asked: findings.asked.clone(),
         paper: Vec::new(),
         sizes: sizes(findings, &sources, &images),
         samples: samples(&images, &metrics),

@@ -1,5 +1,6 @@
 //! The page as a template sees it: tables, figures and sentences, all text still to be escaped.
 
+mod asked;
 mod board;
 mod checklist;
 mod comparison;
@@ -148,7 +149,6 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Samples on which the gallery has nothing to show are not headed.
     /// The same page with pictures.
     pub(super) fn with(self, gallery: &'a Gallery) -> Self {
         let checklist = checklist::checklist(self.report, gallery);
@@ -156,6 +156,7 @@ impl<'a> Page<'a> {
         Self { gallery, checklist, sections, ..self }
     }
 
+    /// Samples on which the gallery has nothing to show are not headed.
     fn has_gallery(&self) -> bool {
         has_gallery(self.gallery)
     }
@@ -189,7 +190,7 @@ fn sections(report: &Report, gallery: &Gallery) -> Vec<(&'static str, &'static s
         ("sheets", "Contact sheets", has_sheets),
         ("comparisons", "Model against model", !report.comparisons.is_empty()),
         ("correlation", "Metrics and opinions", has_correlations(report)),
-        ("preference", "Preference", report.opinions.is_some()),
+        ("preference", "Preference", report.opinions.is_some() || !report.asked.is_empty()),
         ("sources", "Sources", true),
         ("ladders", "Damage ladders", !report.ladders.is_empty() && report.metrics.iter().any(|it| it.main)),
         ("distributions", "Distributions", true),

@@ -20,7 +20,7 @@ use crate::job::{Hash, State};
 use crate::metrics::Better;
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::{Interval, Undefined};
-use crate::store::findings::{Failure, Making, Rung};
+use crate::store::findings::{Failure, Making, Rung, Spending};
 
 /// A report before it is rendered. `report.json` is its JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -45,6 +45,9 @@ pub struct Report {
     /// What people and machine judges say of the pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opinions: Option<Opinions>,
+    /// What machines were asked, and what that cost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Spending>,
     /// The paper's tables for which there is something of ours.
     pub paper: Vec<PaperTable>,
     /// How large the pictures of data sets are.

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::artifact::Artifacts;
+use super::asking::spending;
 use super::files::places_of;
 use super::findings::{Failure, Findings, Image, Original, Score, SetScore, Source};
 use super::labels::of_sweep;
@@ -112,6 +113,7 @@ pub async fn findings_at(
         trainings: trainings(pool, sweep).await?,
         ratings: labels.ratings.into_iter().map(|it| it.label).collect(),
         verdicts: labels.verdicts.into_iter().map(|it| it.label).collect(),
+        asked: spending(pool, Some(sweep), at).await?,
         sources,
         images,
         scores,

@@ -20,6 +20,9 @@ use crate::support::database::Database;
 use crate::support::pictures::pictures;
 use crate::support::process::Running;
 
+/// How long a worker may be silent where no test waits for that.
+const PATIENT_MS: &str = "60000";
+
 /// Far more than anything here takes.
 const LONG: Duration = Duration::from_secs(120);
 
@@ -46,10 +49,11 @@ fn judged(db: &Database, name: &str, n: u32, keys: &str) -> PathBuf {
 }
 
 impl Database {
-    /// The program where its agent asks this server.
+    /// The program where its agent asks this server. However slow the machine, it is not taken for dead.
     fn asking(&self, server: &Server, arguments: &[&str]) -> Command {
         let mut command = self.command(arguments);
         command.env("JOBCTL_OPENAI_URL", server.url()).env("JOBCTL_OPENAI_KEY", KEY);
+        command.env("JOBCTL_STALE_MS", PATIENT_MS);
         command
     }
 
