@@ -18,6 +18,7 @@ mod relation;
 mod sizes;
 mod table;
 mod training;
+mod unpaired;
 pub mod view;
 
 use std::io::Write as _;

@@ -8,6 +8,7 @@ use super::comparison::comparisons;
 use super::entrants::{entrants, less_the_seed};
 use super::opinions::{Scene, opinions};
 use super::sizes::sizes;
+use super::unpaired::unpaired;
 use super::view::{Cell, Column, Gap, ImageRow, Report, Run, Sample, SetCell, SetColumn, SourceRow};
 use super::{conclusions, format, ladders, paper, relation, training};
 use crate::job::task::MetricId;
@@ -27,6 +28,7 @@ pub fn analyse(findings: &Findings) -> Report {
     let set_scores = set_scores(findings);
     let (entrants, leads) = entrants(&sources, &images, &metrics, &set_scores, &bootstrap);
     let comparisons = comparisons(&entrants, &sources, &images, &metrics, &bootstrap);
+    let unpaired = unpaired(&entrants, &sources, &images, &metrics, &bootstrap);
     let opinions = opinions(&Scene::new(findings, &sources, &entrants, &images, &metrics), &bootstrap);
     let mut report = Report {
         run: run(findings),
@@ -35,6 +37,7 @@ pub fn analyse(findings: &Findings) -> Report {
         entrants,
         leads,
         comparisons,
+        unpaired,
         opinions,
         asked: findings.asked.clone(),
         paper: Vec::new(),

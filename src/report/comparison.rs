@@ -17,7 +17,7 @@ const MOST_DRAWN: usize = 8_000_000;
 const LEAST_RESAMPLES: usize = 400;
 
 /// The scores of an entrant by sample and seed.
-type Scores<'a> = BTreeMap<(&'a str, Option<u64>), f64>;
+pub(super) type Scores<'a> = BTreeMap<(&'a str, Option<u64>), f64>;
 
 /// Every two models by every main metric that both have.
 pub(super) fn comparisons(
@@ -27,13 +27,7 @@ pub(super) fn comparisons(
     metrics: &[Column],
     bootstrap: &Bootstrap,
 ) -> Vec<PairComparison> {
-    let models: Vec<usize> = (0..entrants.len()).filter(|it| entrants[*it].model.is_some()).collect();
-    let mut pairs = Vec::new();
-    for (idx, first) in models.iter().enumerate() {
-        if idx == 0 || models.len() <= MOST_MUTUAL {
-            pairs.extend(models[idx + 1..].iter().map(|second| (*first, *second)));
-        }
-    }
+    let pairs = pairs(entrants);
     let main: Vec<usize> = (0..metrics.len()).filter(|it| metrics[*it].main).collect();
     let paired: Vec<Paired> = main
         .into_par_iter()
@@ -60,7 +54,25 @@ pub(super) fn comparisons(
     found
 }
 
-fn scores<'a>(entrant: &Entrant, sources: &[SourceRow], images: &'a [ImageRow], metric: usize) -> Scores<'a> {
+/// Which models are compared: each with each, or where they are many the first with each.
+pub(super) fn pairs(entrants: &[Entrant]) -> Vec<(usize, usize)> {
+    let models: Vec<usize> = (0..entrants.len()).filter(|it| entrants[*it].model.is_some()).collect();
+    let mut pairs = Vec::new();
+    for (idx, first) in models.iter().enumerate() {
+        if idx == 0 || models.len() <= MOST_MUTUAL {
+            pairs.extend(models[idx + 1..].iter().map(|second| (*first, *second)));
+        }
+    }
+    pairs
+}
+
+/// An entrant's scores by a metric.
+pub(super) fn scores<'a>(
+    entrant: &Entrant,
+    sources: &[SourceRow],
+    images: &'a [ImageRow],
+    metric: usize,
+) -> Scores<'a> {
     let seed = |source: usize| match sources[source].making {
         Some(Making::Generated { seed, .. }) => Some(seed),
         _ => None,
@@ -122,7 +134,7 @@ fn paired(a: &Scores, b: &Scores) -> Option<(bool, Pairs)> {
 }
 
 /// The mean over the seeds of each sample.
-fn means<'a>(scores: &Scores<'a>) -> BTreeMap<&'a str, f64> {
+pub(super) fn means<'a>(scores: &Scores<'a>) -> BTreeMap<&'a str, f64> {
     let mut sums: BTreeMap<&str, (f64, usize)> = BTreeMap::new();
     for ((sample, _), score) in scores {
         let (sum, n) = sums.entry(sample).or_default();

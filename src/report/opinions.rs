@@ -86,7 +86,7 @@ impl<'a> Scene<'a> {
 }
 
 /// The key of the picture that this one is a part of, and which part.
-fn patch(picture: &Picture) -> Option<(Hash, Area)> {
+pub(super) fn patch(picture: &Picture) -> Option<(Hash, Area)> {
     let (Step::Patch { x, y, width, height }, steps) = picture.steps.split_last()? else { return None };
     let whole = Picture { steps: steps.to_vec(), ..picture.clone() };
     Some((whole.key(), Area { x: *x, y: *y, width: *width, height: *height }))

@@ -74,6 +74,8 @@ pub(super) struct Page<'a> {
     nights: Option<nights::Part>,
     paper: Vec<paper::Part>,
     comparisons: Option<Table>,
+    /// Of models that have no sample in common.
+    unpaired: Option<Table>,
     correlations: Vec<correlation::Part>,
     preference: Option<preference::Part>,
     /// What judges are asked: the paper's Table 11.
@@ -134,6 +136,7 @@ impl<'a> Page<'a> {
             nights: nights::part(report),
             paper: paper::parts(report),
             comparisons: comparison::table(report),
+            unpaired: comparison::unpaired(report),
             correlations: correlation::parts(report),
             preference: preference::part(report),
             question: question(&Aspect::ALL, Some("<prompt>")),
@@ -188,8 +191,9 @@ fn sections(report: &Report, gallery: &Gallery) -> Vec<(&'static str, &'static s
         ("paper", "Tables of the paper", !report.paper.is_empty()),
         ("compare", "Side by side", !gallery.comparisons.is_empty()),
         ("sheets", "Contact sheets", has_sheets),
-        ("comparisons", "Model against model", !report.comparisons.is_empty()),
+        ("comparisons", "Model against model", !(report.comparisons.is_empty() && report.unpaired.is_empty())),
         ("correlation", "Metrics and opinions", has_correlations(report)),
+        ("patches", "Patches", !gallery.patches.is_empty()),
         ("preference", "Preference", report.opinions.is_some() || !report.asked.is_empty()),
         ("sources", "Sources", true),
         ("ladders", "Damage ladders", !report.ladders.is_empty() && report.metrics.iter().any(|it| it.main)),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 pub use self::board::{Entrant, Lead, Standing};
 pub use self::opinions::{
-    Basis, By, JudgeRow, OpinionRow, OpinionTable, Opinions, PairComparison, Preference, StrengthTable,
+    Basis, By, JudgeRow, OpinionRow, OpinionTable, Opinions, PairComparison, Preference, StrengthTable, Unpaired,
 };
 pub use self::paper::{PaperColumn, PaperRow, PaperTable, PaperValue, SizeRow, Sizes};
 pub use self::relation::{Correlation, Fit, How, Point, Relation, RelationRow};
@@ -42,6 +42,9 @@ pub struct Report {
     /// Models compared two by two, metric by metric.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub comparisons: Vec<PairComparison>,
+    /// Models that have no sample in common, set against set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unpaired: Vec<Unpaired>,
     /// What people and machine judges say of the pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opinions: Option<Opinions>,

@@ -102,6 +102,15 @@ async fn metrics_are_scored_on_the_rated_patches_and_correlate_with_their_rating
     let page = fs::read_to_string(written.html).unwrap();
     assert!(page.contains("quality of patches, by people"), "the page tells patches from pictures");
 
+    // From the highest score to the lowest, each with the mean of two ratings.
+    let gallery = page.split("<section id=\"patches\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert_eq!(gallery.matches("<figure>").count(), 8);
+    let mut ranked: Vec<(f64, f64)> = x.iter().copied().zip(y.iter().copied()).collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let places = [ranked.first(), ranked.last()]
+        .map(|it| gallery.find(&format!("<span>quality, 2 raters</span><span>{:.2}</span>", it.unwrap().1)));
+    assert!(places[0].unwrap() < places[1].unwrap(), "{gallery}");
+
     // The same sweep asks for nothing twice; other boxes are other pictures.
     let again: serde_json::Value =
         db.jobctl(["enqueue", path.to_str().unwrap(), "--json"], 0).out.lines().last().unwrap().parse().unwrap();

@@ -151,6 +151,29 @@ pub struct JudgeRow {
     pub position: PositionBias,
 }
 
+/// Two entrants that have no sample in common, compared by one metric: set against set.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unpaired {
+    /// Index into [`super::Report::entrants`].
+    pub first: usize,
+    /// Index into [`super::Report::entrants`].
+    pub second: usize,
+    /// Index into [`super::Report::metrics`].
+    pub metric: usize,
+    /// How many samples each has.
+    pub n: [usize; 2],
+    /// The mean of each.
+    pub means: [f64; 2],
+    /// The first's less the second's.
+    pub difference: f64,
+    /// Its interval: percentile bootstrap, each set drawn for itself; none where one has fewer than three.
+    pub interval: Option<Interval>,
+    /// Two-sided, from the same resamples: how often the sign turns.
+    pub p: Option<f64>,
+    /// The same with Holm's adjustment over all of these.
+    pub p_holm: Option<f64>,
+}
+
 /// Two entrants compared by one metric, sample by sample and seed by seed.
 #[derive(Clone, Debug, Serialize)]
 pub struct PairComparison {

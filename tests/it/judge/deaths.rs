@@ -1,8 +1,5 @@
 //! kill -9 of the worker at every step of a request: what was answered is not asked again, and no verdict is there twice.
 
-use std::time::Duration;
-
-use jobctl::queue::rescue::rescue;
 use rustix::process::Signal;
 use sqlx::Connection;
 
@@ -36,18 +33,8 @@ async fn n_waiting(db: &Database) -> i64 {
         .await
 }
 
-/// Gives up the worker that was killed: nobody lives who would.
-async fn give_up(db: &Database) {
-    let moment = Duration::from_millis(1);
-    wait_until("it is given up", LONG, async || {
-        rescue(&db.pool, moment, LONG).await.unwrap();
-        db.number("select count(*) from worker where stopped_at is null").await == 0
-    })
-    .await;
-}
-
 async fn rescued(db: &Database, server: &Server) {
-    give_up(db).await;
+    db.give_up().await;
     db.ask_all(server);
     assert_eq!(db.number("select count(*) from attempt where outcome = 'lost'").await, 1);
     assert_eq!(db.number("select count(*) from attempt where outcome = 'done'").await, 1);
@@ -159,7 +146,7 @@ async fn a_storm_of_kills_leaves_each_question_one_answer() {
         tokio::time::sleep(std::time::Duration::from_millis(700 + 170 * round)).await;
         worker.signal(Signal::KILL);
         worker.wait(LONG);
-        give_up(&db).await;
+        db.give_up().await;
     }
     db.ask_all(&server);
     db.check_judged(16, 48).await;
