@@ -4,6 +4,7 @@ mod asking;
 mod build;
 mod expand;
 mod making;
+mod patches;
 mod rehearse;
 mod training;
 mod trim;
@@ -38,7 +39,7 @@ pub struct Plan {
     /// How long one attempt may take, by kind, where the sweep says so.
     pub limits: BTreeMap<String, Duration>,
     /// What is compared: the `[[images]]` blocks, then each point of the `[[damage]]`, `[[generate]]` and
-    /// `[[reconstruct]]` blocks.
+    /// `[[reconstruct]]` blocks, then the `[[patches]]` of each of them.
     pub sources: Vec<Source>,
     /// One for each source and sample, source by source.
     pub cells: Vec<Cell>,
@@ -82,6 +83,10 @@ pub struct Asking {
     pub budget: Option<f64>,
     /// What tokens cost.
     pub prices: Option<Prices>,
+    /// Whether the prices are assumed, not the sweep's own.
+    pub assumed: bool,
+    /// The share of the price that answers from batch files cost.
+    pub batch: f64,
     /// The keys of its jobs, and the tokens that each is likely to take.
     pub requests: Vec<(Hash, Tokens)>,
 }

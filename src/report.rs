@@ -18,6 +18,7 @@ mod relation;
 mod sizes;
 mod table;
 mod training;
+mod unpaired;
 pub mod view;
 
 use std::io::Write as _;
@@ -99,7 +100,7 @@ pub fn write_from(
     options: &Options,
     files: &dyn Files,
 ) -> anyhow::Result<Written> {
-    write_analysed(&analyse(findings), findings, directory, options, files)
+    write_report(&analyse(findings), findings, directory, options, files)
 }
 
 /// As [`write_from`], with the night against those before it.
@@ -114,10 +115,14 @@ pub fn write_night(
     files: &dyn Files,
 ) -> anyhow::Result<Written> {
     let report = Report { nights: Some(nights), ..analyse(findings) };
-    write_analysed(&report, findings, directory, options, files)
+    write_report(&report, findings, directory, options, files)
 }
 
-fn write_analysed(
+/// As [`write_from`], of findings that have been analysed.
+///
+/// # Errors
+/// As [`write_from`].
+pub fn write_report(
     report: &Report,
     findings: &Findings,
     directory: &Path,
@@ -136,13 +141,14 @@ fn write_analysed(
 
 /// The page, with as many pictures as its limit allows.
 fn render(report: &Report, findings: &Findings, options: &Options, files: &dyn Files) -> anyhow::Result<String> {
-    let without_pictures =
-        page::Page::of(report, &gallery::Gallery::default()).render().context("render the report")?;
+    let no_pictures = gallery::Gallery::default();
+    let page = page::Page::of(report, &no_pictures);
+    let n_without = page.render().context("render the report")?.len();
     // What the notes on what is left out may take.
     const SPARE: usize = 16 * 1024;
-    let n_bytes = options.max_bytes.saturating_sub(without_pictures.len() + SPARE);
+    let n_bytes = options.max_bytes.saturating_sub(n_without + SPARE);
     let gallery = gallery::gallery(report, findings, options, files, n_bytes);
-    page::Page::of(report, &gallery).render().context("render the report")
+    page.with(&gallery).render().context("render the report")
 }
 
 /// Writes a file beside a report, which a reader sees as it was or whole and new.

@@ -10,6 +10,7 @@ pub mod finetune;
 pub mod inventory;
 pub mod making;
 pub mod packages;
+pub mod patches;
 pub mod prompts;
 mod read;
 pub mod rehearse;
@@ -47,6 +48,8 @@ pub struct Sweep {
     pub images: Vec<Images>,
     /// The `[[damage]]` blocks, in the file's order.
     pub damage: Vec<Damage>,
+    /// The `[[patches]]` blocks, in the file's order.
+    pub patches: Vec<patches::Patches>,
     /// The `[[finetune]]` blocks, in the file's order.
     pub finetune: Vec<Finetune>,
     /// The `[[generate]]` blocks, in the file's order.
@@ -310,6 +313,15 @@ impl Sweep {
         let reconstructed = self.reconstruct.iter().map(|it| it.n_points().saturating_mul(n_files(it.of)));
         let rehearsed = self.rehearse.iter().map(|it| u64::from(it.n));
         let made = generated.chain(reconstructed).chain(rehearsed);
+        // Of every point of the block that they are of.
+        let patched = self.patches.iter().enumerate().map(|(idx, it)| {
+            let n_boxes = inventory.patches.get(idx).map_or(0, |it| it.len() as u64);
+            let damaged = self.damage.iter().filter(|block| block.name == it.of).map(Damage::n_points);
+            let generated = self.generate.iter().filter(|block| block.name == it.of).map(|it| it.n_points());
+            let reconstructed = self.reconstruct.iter().filter(|block| block.name == it.of).map(|it| it.n_points());
+            n_boxes.saturating_mul(damaged.chain(generated).chain(reconstructed).max().unwrap_or(1))
+        });
+        let made = made.chain(patched);
         (0..self.images.len()).map(n_files).chain(n_cells).chain(made).fold(0, u64::saturating_add)
     }
 }

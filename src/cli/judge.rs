@@ -14,7 +14,7 @@ use super::lines::{plain, say, say_json, table};
 use crate::config::Config;
 use crate::database;
 use crate::job::Hash;
-use crate::judge::cost::Tokens;
+use crate::judge::cost::{Prices, Tokens};
 use crate::plan::Plan;
 use crate::store::asking::Spending;
 
@@ -90,6 +90,12 @@ pub struct Estimate {
     pub tokens_out: u64,
     /// US dollars; none where nobody knows the prices.
     pub cost: Option<f64>,
+    /// US dollars if all of it is asked in batch files.
+    pub batch_cost: Option<f64>,
+    /// US dollars for 10^6 tokens.
+    pub prices: Option<Prices>,
+    /// Whether the prices are those of our own table, not the sweep's.
+    pub prices_assumed: bool,
     /// US dollars that it may cost.
     pub budget: Option<f64>,
 }
@@ -100,6 +106,7 @@ pub(super) fn estimates(plan: &Plan, is_new: &[bool]) -> Vec<Estimate> {
     let of_block = |block: &crate::plan::Asking| {
         let fresh: Vec<Tokens> = block.requests.iter().filter(|it| new.remove(&it.0)).map(|it| it.1).collect();
         let sum = |of: fn(&Tokens) -> u32| fresh.iter().map(|it| u64::from(of(it))).sum();
+        let cost: Option<f64> = block.prices.map(|prices| fresh.iter().map(|it| prices.of(*it)).sum());
         Estimate {
             name: block.name.clone(),
             kind: block.kind,
@@ -107,7 +114,10 @@ pub(super) fn estimates(plan: &Plan, is_new: &[bool]) -> Vec<Estimate> {
             requests: fresh.len(),
             tokens_in: sum(|it| it.input),
             tokens_out: sum(|it| it.output),
-            cost: block.prices.map(|prices| fresh.iter().map(|it| prices.of(*it)).sum()),
+            cost,
+            batch_cost: cost.map(|it| it * block.batch),
+            prices: block.prices,
+            prices_assumed: block.assumed,
             budget: block.budget,
         }
     };
@@ -127,6 +137,16 @@ pub(super) fn tell_estimates(estimates: &[Estimate]) {
             it.tokens_in,
             it.tokens_out
         ));
+        if let Some(batch) = it.batch_cost.filter(|batch| Some(*batch) != it.cost) {
+            say(format_args!("           in batch files about {}", dollars(batch)));
+        }
+        if let Some(prices) = it.prices.filter(|_| it.prices_assumed) {
+            say(format_args!(
+                "           assumed: {} and {} for 10^6 tokens read and written; `prices` says otherwise",
+                dollars(prices.input),
+                dollars(prices.output)
+            ));
+        }
         if let (Some(cost), Some(budget)) = (it.cost, it.budget)
             && cost > budget
         {

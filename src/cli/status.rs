@@ -34,7 +34,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let underway = devices::underway(&pool, sweep).await?;
     let waits = waits(&pool, sweep, config.times.stale).await?;
     let limits = limit::list(&pool).await?;
-    let asking = spending(&pool, sweep).await?;
+    let asking = spending(&pool, sweep, None).await?;
     let mut tx = pool.begin().await?;
     let n_for_cuda = devices::n_for_cuda(&mut tx, sweep).await?;
     let has_cuda = devices::has_cuda(&mut tx, config.times.stale).await?;

@@ -21,6 +21,20 @@ pub enum ImageError {
         /// The limit.
         max_pixels: u64,
     },
+    /// A part of the picture that it does not have.
+    #[error("{width}×{height} pixels at {x}, {y} lie outside of a picture of {}×{}", size.0, size.1)]
+    Outside {
+        /// Left edge in pixels.
+        x: u32,
+        /// Upper edge.
+        y: u32,
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// Of the picture.
+        size: (u32, u32),
+    },
     /// The file ends before the image does.
     #[error("the {0} file is truncated: it ends before the image does")]
     Truncated(Format),

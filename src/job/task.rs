@@ -83,6 +83,17 @@ pub enum Step {
         /// Pixels.
         unit: u32,
     },
+    /// A part of it, all of which lies inside.
+    Patch {
+        /// Left edge in pixels.
+        x: u32,
+        /// Upper edge.
+        y: u32,
+        /// Width, at least 1.
+        width: u32,
+        /// Height, at least 1.
+        height: u32,
+    },
     /// Gaussian blur.
     Blur {
         /// Standard deviation in pixels.

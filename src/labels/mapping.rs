@@ -60,8 +60,23 @@ impl Mapping {
     /// Guesses; `told` are pairs of a column and a field, which go first. A field `-` leaves a column out.
     ///
     /// # Errors
-    /// A told column or field does not exist, or a field is told twice.
+    /// As [`Mapping::guess`]; or no column has ratings or choices.
     pub fn of(table: &Table, told: &[(String, String)]) -> anyhow::Result<Self> {
+        let mapping = Self::guess(table, told)?;
+        if !mapping.has("value") && !mapping.has("choice") {
+            bail!(
+                "no column looks like ratings or choices: tell which one is, `--map COLUMN=value` or `--map COLUMN=choice`\nthe columns are: {}",
+                table.columns.join(", ")
+            );
+        }
+        Ok(mapping)
+    }
+
+    /// As [`Mapping::of`], of a table that need not say anything of what it names.
+    ///
+    /// # Errors
+    /// A told column or field does not exist, or a field is told twice.
+    pub fn guess(table: &Table, told: &[(String, String)]) -> anyhow::Result<Self> {
         let mut mapping = BTreeMap::new();
         let mut taken = vec![false; table.columns.len()];
         for (column, field) in told {
@@ -91,14 +106,7 @@ impl Mapping {
                 }
             }
         }
-        let mapping = Self(mapping);
-        if !mapping.has("value") && !mapping.has("choice") {
-            bail!(
-                "no column looks like ratings or choices: tell which one is, `--map COLUMN=value` or `--map COLUMN=choice`\nthe columns are: {}",
-                table.columns.join(", ")
-            );
-        }
-        Ok(mapping)
+        Ok(Self(mapping))
     }
 
     /// Whether there is a column for a field.

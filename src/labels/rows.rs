@@ -184,7 +184,11 @@ fn about(text: &impl Fn(&str) -> Option<String>, is_pair: bool) -> anyhow::Resul
     )
 }
 
-fn area(table: &Table, mapping: &Mapping, row: usize) -> anyhow::Result<Option<Area>> {
+/// The part of a picture that a row is about; none where it has no place.
+///
+/// # Errors
+/// Half a place, a part without pixels, or what is no number of pixels.
+pub fn area(table: &Table, mapping: &Mapping, row: usize) -> anyhow::Result<Option<Area>> {
     let side = |field: &str| -> anyhow::Result<Option<u32>> {
         let Some(value) = mapping.number(table, row, field)? else { return Ok(None) };
         ensure!(value >= 0.0 && value.fract() == 0.0 && value <= f64::from(i32::MAX), "{field} is {value}, no pixel");

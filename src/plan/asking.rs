@@ -76,6 +76,8 @@ fn asking(name: &str, kind: &'static str, terms: &Terms, requests: Vec<(Hash, To
         tokens_per_minute: terms.tokens_per_minute,
         budget: terms.budget,
         prices: terms.prices,
+        assumed: terms.assumed,
+        batch: terms.batch,
         requests,
     }
 }
@@ -112,6 +114,7 @@ pub(super) fn size_after(size: (u32, u32), steps: &[Step]) -> (u32, u32) {
     steps.iter().fold(size, |(width, height), step| match step {
         Step::Crop { size } => (width.min(*size), height.min(*size)),
         Step::Trim { unit } => (width / unit * unit, height / unit * unit),
+        Step::Patch { width, height, .. } => (*width, *height),
         Step::Blur { .. } | Step::Resize { .. } | Step::Jpeg { .. } | Step::Noise { .. } => (width, height),
     })
 }

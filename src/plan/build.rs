@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use rayon::prelude::*;
 
 use super::expand::{Recipe, recipes};
-use super::{Cell, Edge, EdgeKind, Job, Plan, asking, making, rehearse, training};
+use super::{Cell, Edge, EdgeKind, Job, Plan, asking, making, patches, rehearse, training};
 use crate::job::Hash;
 use crate::job::task::{Evaluate, MetricId, Picture, Pool, Step, Task};
 use crate::metrics::{Metric, Needs};
@@ -48,6 +48,7 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
     let models = training::place(sweep, inventory, &mut plan, &mut by_key)?;
     let made = making::sources(sweep, inventory, &models, &references, &captions)?;
     plan.cells.reserve(made.iter().map(|it| it.cells.len()).sum::<usize>());
+    let patched = patches::sources(sweep, inventory, &recipes, &made)?;
     // Judges look at every picture once more.
     let looks = (!sweep.judge.is_empty()).then(|| asking::Looks::new(sweep, inventory, &recipes, &made));
     asking::place_captions(sweep, captions, &mut plan, &mut by_key);
@@ -64,6 +65,16 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
             let parent = makers[source_idx][cell_idx];
             plan.edges.extend(job.map(|child| Edge { parent, child, kind: EdgeKind::Needs }));
             plan.cells.push(Cell { source: n_recipes + source_idx, job, ..cell.cell });
+        }
+    }
+    for source in patched {
+        let place_of_source = plan.sources.len();
+        plan.sources.push(source.source);
+        for it in source.cells {
+            let job = it.evaluate.map(|job| place(&mut plan.jobs, &mut by_key, job));
+            let parent = it.made.map(|(source, cell)| makers[source][cell]);
+            plan.edges.extend(parent.zip(job).map(|(parent, child)| Edge { parent, child, kind: EdgeKind::Needs }));
+            plan.cells.push(Cell { source: place_of_source, job, ..it.cell });
         }
     }
     rehearse::add(sweep, &mut plan, &mut by_key);

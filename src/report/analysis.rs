@@ -8,6 +8,7 @@ use super::comparison::comparisons;
 use super::entrants::{entrants, less_the_seed};
 use super::opinions::{Scene, opinions};
 use super::sizes::sizes;
+use super::unpaired::unpaired;
 use super::view::{Cell, Column, Gap, ImageRow, Report, Run, Sample, SetCell, SetColumn, SourceRow};
 use super::{conclusions, format, ladders, paper, relation, training};
 use crate::job::task::MetricId;
@@ -27,6 +28,7 @@ pub fn analyse(findings: &Findings) -> Report {
     let set_scores = set_scores(findings);
     let (entrants, leads) = entrants(&sources, &images, &metrics, &set_scores, &bootstrap);
     let comparisons = comparisons(&entrants, &sources, &images, &metrics, &bootstrap);
+    let unpaired = unpaired(&entrants, &sources, &images, &metrics, &bootstrap);
     let opinions = opinions(&Scene::new(findings, &sources, &entrants, &images, &metrics), &bootstrap);
     let mut report = Report {
         run: run(findings),
@@ -35,7 +37,9 @@ pub fn analyse(findings: &Findings) -> Report {
         entrants,
         leads,
         comparisons,
+        unpaired,
         opinions,
+        asked: findings.asked.clone(),
         paper: Vec::new(),
         sizes: sizes(findings, &sources, &images),
         samples: samples(&images, &metrics),
@@ -156,7 +160,15 @@ fn sources(
     let mut rows = Vec::new();
     let mut of_sources: Vec<Vec<usize>> = vec![Vec::new(); findings.sources.len()];
     images.iter().enumerate().for_each(|(idx, it)| of_sources[it.source].push(idx));
-    for (source, of_source) in findings.sources.iter().zip(&of_sources) {
+    let mut cells: Vec<Vec<Cell>> = of_sources
+        .par_iter()
+        .map(|it| (0..n_metrics).map(|metric| cell(it, images, scores, metric)).collect())
+        .collect();
+    // All together: what has equally many values shares its draws.
+    let values: Vec<&[f64]> = cells.iter().flatten().map(|it| it.values.as_slice()).collect();
+    let intervals = bootstrap.bca_of_means(&values);
+    cells.iter_mut().flatten().zip(intervals).for_each(|(cell, interval)| cell.interval = interval);
+    for ((source, of_source), cells) in findings.sources.iter().zip(&of_sources).zip(cells) {
         let family_name = family_name(&source.name, source.rung.as_ref(), source.making.as_ref());
         let family = families.iter().position(|it| *it == family_name).unwrap_or_else(|| {
             families.push(family_name);
@@ -171,10 +183,7 @@ fn sources(
                 .then(|| of_source.iter().filter(|&&it| findings.images[it].n_cut.iter().any(|n| *n > 0)).count()),
             family,
             n_images: of_source.len(),
-            cells: (0..n_metrics)
-                .into_par_iter()
-                .map(|metric| cell(of_source, images, scores, metric, bootstrap))
-                .collect(),
+            cells,
         });
     }
     rows
@@ -185,7 +194,8 @@ pub(super) fn family_name<'a>(name: &'a str, rung: Option<&'a Rung>, making: Opt
     rung.map_or_else(|| less_the_seed(name, making), |it| &it.ladder)
 }
 
-fn cell(of_source: &[usize], images: &[ImageRow], scores: &Scores, metric: usize, bootstrap: &Bootstrap) -> Cell {
+/// All but the interval.
+fn cell(of_source: &[usize], images: &[ImageRow], scores: &Scores, metric: usize) -> Cell {
     let values: Vec<f64> = of_source.iter().filter_map(|&it| images[it].scores[metric]).collect();
     let n_rows = of_source.iter().filter(|&&it| scores.row(it, metric).is_some()).count();
     let quartile = |p| quantile(&values, p).ok();
@@ -194,7 +204,7 @@ fn cell(of_source: &[usize], images: &[ImageRow], scores: &Scores, metric: usize
         n_undefined: n_rows - values.len(),
         n_missing: of_source.len() - n_rows,
         mean: mean(&values),
-        interval: bootstrap.bca_of_mean(&values),
+        interval: None,
         sd: sd(&values),
         quartiles: quartile(0.25).zip(quartile(0.5)).zip(quartile(0.75)).map(|((a, b), c)| [a, b, c]),
         values,

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::view::{Column, Entrant, ImageRow, PairComparison, SourceRow};
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::family::holm;
-use crate::stats::paired::compare;
+use crate::stats::paired::{Comparison, Pairs, compare_all};
 use crate::store::findings::Making;
 
 /// Beyond so many models each is compared with the first alone.
@@ -17,7 +17,7 @@ const MOST_DRAWN: usize = 8_000_000;
 const LEAST_RESAMPLES: usize = 400;
 
 /// The scores of an entrant by sample and seed.
-type Scores<'a> = BTreeMap<(&'a str, Option<u64>), f64>;
+pub(super) type Scores<'a> = BTreeMap<(&'a str, Option<u64>), f64>;
 
 /// Every two models by every main metric that both have.
 pub(super) fn comparisons(
@@ -27,24 +27,25 @@ pub(super) fn comparisons(
     metrics: &[Column],
     bootstrap: &Bootstrap,
 ) -> Vec<PairComparison> {
-    let models: Vec<usize> = (0..entrants.len()).filter(|it| entrants[*it].model.is_some()).collect();
-    let mut pairs = Vec::new();
-    for (idx, first) in models.iter().enumerate() {
-        if idx == 0 || models.len() <= MOST_MUTUAL {
-            pairs.extend(models[idx + 1..].iter().map(|second| (*first, *second)));
-        }
-    }
+    let pairs = pairs(entrants);
     let main: Vec<usize> = (0..metrics.len()).filter(|it| metrics[*it].main).collect();
-    let mut found: Vec<PairComparison> = main
+    let paired: Vec<Paired> = main
         .into_par_iter()
         .flat_map_iter(|metric| {
             let scores: Vec<Scores> = entrants.iter().map(|it| scores(it, sources, images, metric)).collect();
-            let compared = pairs.iter().filter_map(|&(first, second)| {
-                compared(first, second, metric, (&scores[first], &scores[second]), bootstrap)
+            let of_metric = pairs.iter().filter_map(|&(first, second)| {
+                let (by_seed, pairs) = paired(&scores[first], &scores[second])?;
+                Some(Paired { first, second, metric, by_seed, pairs })
             });
-            compared.collect::<Vec<_>>()
+            of_metric.collect::<Vec<_>>()
         })
         .collect();
+    let compared = compared(&paired, bootstrap);
+    let with = paired.into_iter().zip(compared).map(|(it, comparison)| {
+        let Paired { first, second, metric, by_seed, .. } = it;
+        PairComparison { first, second, metric, by_seed, comparison, p_holm: None }
+    });
+    let mut found: Vec<PairComparison> = with.collect();
     let p: Vec<f64> = found.iter().filter_map(|it| Some(it.comparison.wilcoxon.as_ref().ok()?.p)).collect();
     let mut adjusted = holm(&p).into_iter();
     for it in &mut found {
@@ -53,7 +54,25 @@ pub(super) fn comparisons(
     found
 }
 
-fn scores<'a>(entrant: &Entrant, sources: &[SourceRow], images: &'a [ImageRow], metric: usize) -> Scores<'a> {
+/// Which models are compared: each with each, or where they are many the first with each.
+pub(super) fn pairs(entrants: &[Entrant]) -> Vec<(usize, usize)> {
+    let models: Vec<usize> = (0..entrants.len()).filter(|it| entrants[*it].model.is_some()).collect();
+    let mut pairs = Vec::new();
+    for (idx, first) in models.iter().enumerate() {
+        if idx == 0 || models.len() <= MOST_MUTUAL {
+            pairs.extend(models[idx + 1..].iter().map(|second| (*first, *second)));
+        }
+    }
+    pairs
+}
+
+/// An entrant's scores by a metric.
+pub(super) fn scores<'a>(
+    entrant: &Entrant,
+    sources: &[SourceRow],
+    images: &'a [ImageRow],
+    metric: usize,
+) -> Scores<'a> {
     let seed = |source: usize| match sources[source].making {
         Some(Making::Generated { seed, .. }) => Some(seed),
         _ => None,
@@ -62,13 +81,33 @@ fn scores<'a>(entrant: &Entrant, sources: &[SourceRow], images: &'a [ImageRow], 
     own.filter_map(|it| Some(((it.sample.as_str(), seed(it.source)), it.scores[metric]?))).collect()
 }
 
-fn compared(
+/// Two models by one metric.
+struct Paired {
     first: usize,
     second: usize,
     metric: usize,
-    (a, b): (&Scores, &Scores),
-    bootstrap: &Bootstrap,
-) -> Option<PairComparison> {
+    by_seed: bool,
+    pairs: Pairs,
+}
+
+/// Equally many pairs are compared together.
+fn compared(paired: &[Paired], bootstrap: &Bootstrap) -> Vec<Comparison> {
+    let mut by_resamples: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (idx, it) in paired.iter().enumerate() {
+        let n_most = (MOST_DRAWN / it.pairs.differences.len()).max(LEAST_RESAMPLES);
+        by_resamples.entry(bootstrap.n_resamples.min(n_most)).or_default().push(idx);
+    }
+    let mut found: Vec<Option<Comparison>> = vec![None; paired.len()];
+    for (n_resamples, of_them) in by_resamples {
+        let pairs: Vec<&Pairs> = of_them.iter().map(|it| &paired[*it].pairs).collect();
+        let compared = compare_all(&pairs, &Bootstrap { n_resamples, ..*bootstrap });
+        of_them.into_iter().zip(compared).for_each(|(idx, it)| found[idx] = Some(it));
+    }
+    found.into_iter().map(|it| it.expect("each was compared")).collect()
+}
+
+/// Whether they are paired seed by seed, and the differences; none where nothing pairs.
+fn paired(a: &Scores, b: &Scores) -> Option<(bool, Pairs)> {
     let by_seed = a.keys().any(|it| it.1.is_some() && b.contains_key(it));
     let mut by_sample: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     if by_seed {
@@ -85,22 +124,17 @@ fn compared(
             }
         }
     }
-    let mut differences = Vec::new();
-    let mut clusters = Vec::new();
+    let mut pairs = Pairs::default();
     for of_sample in by_sample.into_values() {
-        clusters.push((differences.len()..differences.len() + of_sample.len()).collect());
-        differences.extend(of_sample);
+        let first = pairs.differences.len();
+        pairs.clusters.push((first..first + of_sample.len()).collect());
+        pairs.differences.extend(of_sample);
     }
-    if differences.is_empty() {
-        return None;
-    }
-    let n_resamples = bootstrap.n_resamples.min((MOST_DRAWN / differences.len()).max(LEAST_RESAMPLES));
-    let comparison = compare(&differences, &clusters, &Bootstrap { n_resamples, ..*bootstrap });
-    Some(PairComparison { first, second, metric, by_seed, comparison, p_holm: None })
+    (!pairs.differences.is_empty()).then_some((by_seed, pairs))
 }
 
 /// The mean over the seeds of each sample.
-fn means<'a>(scores: &Scores<'a>) -> BTreeMap<&'a str, f64> {
+pub(super) fn means<'a>(scores: &Scores<'a>) -> BTreeMap<&'a str, f64> {
     let mut sums: BTreeMap<&str, (f64, usize)> = BTreeMap::new();
     for ((sample, _), score) in scores {
         let (sum, n) = sums.entry(sample).or_default();

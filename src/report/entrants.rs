@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::analysis::sign_of_goodness;
 use super::view::{Column, Entrant, ImageRow, Lead, SetCell, SetColumn, SourceRow, Standing};
 use crate::stats::Interval;
-use crate::stats::bootstrap::Bootstrap;
+use crate::stats::bootstrap::{Bootstrap, LANES};
 use crate::stats::correlation::ranks;
 use crate::stats::describe::mean;
 use crate::store::findings::Making;
@@ -131,19 +131,21 @@ fn standings(
     column: &Column,
     bootstrap: &Bootstrap,
 ) -> (Vec<Standing>, Option<Lead>) {
-    let mut standings: Vec<Standing> = values
-        .iter()
-        .zip(entrants)
-        .map(|(it, entrant)| {
-            let values: Vec<f64> = it.values().copied().collect();
-            // What the table of sources says of the same images is said here too.
-            if let [source] = entrant.sources.as_slice()
-                && sources[*source].cells[metric].n == values.len()
-            {
-                let cell = &sources[*source].cells[metric];
-                return Standing { n: cell.n, mean: cell.mean, interval: cell.interval, tier: None };
+    let all: Vec<Vec<f64>> = values.iter().map(|it| it.values().copied().collect()).collect();
+    // What the table of sources says of the same images is said here too.
+    let alike = |idx: usize| match entrants[idx].sources.as_slice() {
+        [source] => Some(&sources[*source].cells[metric]).filter(|it| it.n == all[idx].len()),
+        _ => None,
+    };
+    let drawn: Vec<&[f64]> = (0..all.len()).filter(|it| alike(*it).is_none()).map(|it| all[it].as_slice()).collect();
+    let mut intervals = bootstrap.bca_of_means(&drawn).into_iter();
+    let mut standings: Vec<Standing> = (0..all.len())
+        .map(|idx| match alike(idx) {
+            Some(cell) => Standing { n: cell.n, mean: cell.mean, interval: cell.interval, tier: None },
+            None => {
+                let interval = intervals.next().flatten();
+                Standing { n: all[idx].len(), mean: mean(&all[idx]), interval, tier: None }
             }
-            Standing { n: values.len(), mean: mean(&values), interval: bootstrap.bca_of_mean(&values), tier: None }
         })
         .collect();
     let Some(sign) = column.better.map(sign_of_goodness) else { return (standings, None) };
@@ -155,21 +157,32 @@ fn standings(
     // Bonferroni: whoever leads a tier is compared with at most all the others.
     let level = 1.0 - (1.0 - bootstrap.level) / (order.len().max(2) - 1) as f64;
     let bootstrap = Bootstrap { level, ..*bootstrap };
-    let (mut tier, mut head) = (1, order.first().copied());
-    for &it in &order {
-        if let Some(first) = head.filter(|first| *first != it)
-            && is_beyond_chance(&values[first], &values[it], &standings[first], &standings[it], sign, &bootstrap)
-        {
-            (tier, head) = (tier + 1, Some(it));
+    let mut lead = None;
+    let (mut tier, mut rest) = (1, order.as_slice());
+    while let Some((&head, others)) = rest.split_first() {
+        standings[head].tier = Some(tier);
+        let mut n_alike = 0;
+        // Those that are compared with one head share their draws.
+        'of_head: for some in others.chunks(LANES) {
+            let differences: Vec<Vec<f64>> = some.iter().map(|it| differences(&values[head], &values[*it])).collect();
+            let columns: Vec<&[f64]> = differences.iter().map(Vec::as_slice).collect();
+            let intervals = bootstrap.percentile_of_means(&columns);
+            lead.get_or_insert_with(|| (mean(columns[0]).ok(), intervals[0], columns[0].len()));
+            for ((&it, interval), differences) in some.iter().zip(intervals).zip(&differences) {
+                let in_pairs = (!differences.is_empty()).then_some(interval);
+                if is_beyond_chance(in_pairs, &standings[head], &standings[it], sign) {
+                    break 'of_head;
+                }
+                standings[it].tier = Some(tier);
+                n_alike += 1;
+            }
         }
-        standings[it].tier = Some(tier);
+        (tier, rest) = (tier + 1, &others[n_alike..]);
     }
-    let lead = match order.as_slice() {
-        &[first, second, ..] => {
-            let differences = differences(&values[first], &values[second]);
-            let n_tied = order.iter().filter(|it| standings[**it].tier == Some(1)).count();
-            let (difference, interval) = (mean(&differences).ok(), interval(&differences, &bootstrap));
-            Some(Lead { metric, first, second, difference, interval, n: differences.len(), n_tied })
+    let n_tied = order.iter().filter(|it| standings[**it].tier == Some(1)).count();
+    let lead = match (order.as_slice(), lead) {
+        (&[first, second, ..], Some((difference, interval, n))) => {
+            Some(Lead { metric, first, second, difference, interval, n, n_tied })
         }
         _ => None,
     };
@@ -181,29 +194,14 @@ fn differences(a: &BTreeMap<&str, f64>, b: &BTreeMap<&str, f64>) -> Vec<f64> {
     a.iter().filter_map(|(sample, a)| Some(a - b.get(sample)?)).collect()
 }
 
-fn interval(differences: &[f64], bootstrap: &Bootstrap) -> Option<Interval> {
-    bootstrap.percentile(differences.len(), |drawn| {
-        Some(drawn.iter().map(|&it| differences[it]).sum::<f64>() / drawn.len() as f64)
-    })
-}
-
-/// Whether `a` is better than `b` by more than chance: in pairs where they have samples in common, else by intervals
-/// that do not touch.
-fn is_beyond_chance(
-    a: &BTreeMap<&str, f64>,
-    b: &BTreeMap<&str, f64>,
-    of_a: &Standing,
-    of_b: &Standing,
-    sign: f64,
-    bootstrap: &Bootstrap,
-) -> bool {
-    let differences = differences(a, b);
-    if !differences.is_empty() {
-        let of_difference = interval(&differences, bootstrap);
+/// Whether `a` is better than `b` by more than chance: in pairs where they have samples in common, by the interval of
+/// the differences, else by intervals that do not touch.
+fn is_beyond_chance(in_pairs: Option<Option<Interval>>, a: &Standing, b: &Standing, sign: f64) -> bool {
+    if let Some(of_difference) = in_pairs {
         return of_difference.is_some_and(|it| if sign > 0.0 { it.low > 0.0 } else { it.high < 0.0 });
     }
     let apart = |a: &Interval, b: &Interval| if sign > 0.0 { a.low > b.high } else { a.high < b.low };
-    of_a.interval.zip(of_b.interval).is_some_and(|(a, b)| apart(&a, &b))
+    a.interval.zip(b.interval).is_some_and(|(a, b)| apart(&a, &b))
 }
 
 /// The scores of the whole sets: their mean where there are several seeds.

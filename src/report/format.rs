@@ -122,7 +122,12 @@ pub(super) fn arrow_words(better: Option<Better>) -> &'static str {
 
 /// `1 image`, `1,234 images`.
 pub(super) fn count(n: usize, what: &str) -> String {
-    format!("{} {what}{}", thousands(n as u64), if n == 1 { "" } else { "s" })
+    let ending = match n {
+        1 => "",
+        _ if what.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{} {what}{ending}", thousands(n as u64))
 }
 
 /// 1234567 as `1,234,567`.

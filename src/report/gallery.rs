@@ -2,6 +2,7 @@
 
 mod compare;
 mod detail;
+mod patches;
 mod sheet;
 mod shelf;
 
@@ -41,6 +42,8 @@ pub(super) struct Gallery {
     pub(super) sheet: Option<Sheet>,
     /// Those whose prompts ask for written words.
     pub(super) worded: Option<Sheet>,
+    /// Patches from the highest GLCM score to the lowest.
+    pub(super) patches: Vec<Detail>,
     /// Shapes and seeds.
     pub(super) shapes: Vec<Sheet>,
     /// Samples with ladders, or of no model.
@@ -118,6 +121,14 @@ pub(super) fn gallery(
     gallery.reconstructions = limited(reconstructions, "original", n_bytes / 2, &mut n_left, &mut gallery.notes);
     let comparisons = compare::models(report, findings, options, files);
     gallery.comparisons = limited(comparisons, "sample", n_bytes / 2, &mut n_left, &mut gallery.notes);
+    gallery.patches = patches::patches(report, findings, options, files);
+    let n_patches: usize = gallery.patches.iter().map(|it| it.uri.len() + 600 + 80 * it.scores.len()).sum();
+    if n_patches > n_left {
+        gallery.notes.push("Patches are not shown (the page would grow too large).".to_owned());
+        gallery.patches.clear();
+    } else {
+        n_left -= n_patches;
+    }
     let sheets = Sheets::new(report, findings, files);
     let n_sheet = n_left / 3;
     gallery.shapes = sheets.shapes(n_sheet);

@@ -27,6 +27,7 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
         set_scores: Vec::new(),
         ratings: Vec::new(),
         verdicts: Vec::new(),
+        asked: Vec::new(),
         failures: Vec::new(),
         trainings: Vec::new(),
     };
@@ -97,6 +98,7 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
         merged.ratings.extend(it.ratings.into_iter().filter(|it| !known.contains(&it.key())));
         let known: HashSet<Hash> = merged.verdicts.iter().map(Verdict::key).collect();
         merged.verdicts.extend(it.verdicts.into_iter().filter(|it| !known.contains(&it.key())));
+        merged.asked.append(&mut it.asked);
         merged.busy_seconds += it.busy_seconds;
         merged.machines.extend(it.machines);
         for (state, n) in it.jobs {

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use super::view::{By, Column, Entrant, ImageRow, Opinions, SourceRow};
 use crate::job::Hash;
+use crate::job::task::{Picture, Step};
 use crate::labels::agreement::agreement;
-use crate::labels::{Judge, JudgeKind};
+use crate::labels::{Area, Judge, JudgeKind};
 use crate::stats::bootstrap::Bootstrap;
 use crate::store::findings::Findings;
 
@@ -21,6 +22,10 @@ pub(super) struct Scene<'a> {
     pub(super) metrics: &'a [Column],
     /// The first image of each picture.
     place: HashMap<Hash, usize>,
+    /// The image of each part of a picture that is an image of its own, by the picture's key.
+    patches: HashMap<(Hash, Area), usize>,
+    /// Of such an image: the picture that it is a part of.
+    whole_of: HashMap<usize, Hash>,
 }
 
 impl<'a> Scene<'a> {
@@ -35,7 +40,25 @@ impl<'a> Scene<'a> {
         for (idx, it) in images.iter().enumerate() {
             place.entry(it.key).or_insert(idx);
         }
-        Self { findings, sources, entrants, images, metrics, place }
+        let (mut patches, mut whole_of) = (HashMap::new(), HashMap::new());
+        for (idx, it) in findings.images.iter().enumerate() {
+            if let Some((whole, area)) = patch(&it.picture) {
+                patches.entry((whole, area)).or_insert(idx);
+                whole_of.insert(idx, whole);
+            }
+        }
+        Self { findings, sources, entrants, images, metrics, place, patches, whole_of }
+    }
+
+    /// The image of a part of a picture.
+    fn patch(&self, picture: &Hash, area: Area) -> Option<usize> {
+        self.patches.get(&(*picture, area)).copied()
+    }
+
+    /// The sample of an image; of a part, that of the picture that it is a part of.
+    fn sample(&self, image: usize) -> &'a str {
+        let whole = self.whole_of.get(&image).and_then(|it| self.image(it));
+        &self.images[whole.unwrap_or(image)].sample
     }
 
     /// The image of a picture.
@@ -60,6 +83,13 @@ impl<'a> Scene<'a> {
         let place = self.entrants.iter().position(|it| it.name == side).unwrap_or(usize::MAX);
         (place, side.to_owned())
     }
+}
+
+/// The key of the picture that this one is a part of, and which part.
+pub(super) fn patch(picture: &Picture) -> Option<(Hash, Area)> {
+    let (Step::Patch { x, y, width, height }, steps) = picture.steps.split_last()? else { return None };
+    let whole = Picture { steps: steps.to_vec(), ..picture.clone() };
+    Some((whole.key(), Area { x: *x, y: *y, width: *width, height: *height }))
 }
 
 /// All that was said; none where nothing was.

@@ -1,5 +1,6 @@
 //! The page as a template sees it: tables, figures and sentences, all text still to be escaped.
 
+mod asked;
 mod board;
 mod checklist;
 mod comparison;
@@ -73,6 +74,8 @@ pub(super) struct Page<'a> {
     nights: Option<nights::Part>,
     paper: Vec<paper::Part>,
     comparisons: Option<Table>,
+    /// Of models that have no sample in common.
+    unpaired: Option<Table>,
     correlations: Vec<correlation::Part>,
     preference: Option<preference::Part>,
     /// What judges are asked: the paper's Table 11.
@@ -133,6 +136,7 @@ impl<'a> Page<'a> {
             nights: nights::part(report),
             paper: paper::parts(report),
             comparisons: comparison::table(report),
+            unpaired: comparison::unpaired(report),
             correlations: correlation::parts(report),
             preference: preference::part(report),
             question: question(&Aspect::ALL, Some("<prompt>")),
@@ -146,6 +150,13 @@ impl<'a> Page<'a> {
             read: format::moment(&report.run.read_at),
             busy: format::duration(report.run.busy_seconds),
         }
+    }
+
+    /// The same page with pictures.
+    pub(super) fn with(self, gallery: &'a Gallery) -> Self {
+        let checklist = checklist::checklist(self.report, gallery);
+        let sections = sections(self.report, gallery);
+        Self { gallery, checklist, sections, ..self }
     }
 
     /// Samples on which the gallery has nothing to show are not headed.
@@ -180,9 +191,10 @@ fn sections(report: &Report, gallery: &Gallery) -> Vec<(&'static str, &'static s
         ("paper", "Tables of the paper", !report.paper.is_empty()),
         ("compare", "Side by side", !gallery.comparisons.is_empty()),
         ("sheets", "Contact sheets", has_sheets),
-        ("comparisons", "Model against model", !report.comparisons.is_empty()),
+        ("comparisons", "Model against model", !(report.comparisons.is_empty() && report.unpaired.is_empty())),
         ("correlation", "Metrics and opinions", has_correlations(report)),
-        ("preference", "Preference", report.opinions.is_some()),
+        ("patches", "Patches", !gallery.patches.is_empty()),
+        ("preference", "Preference", report.opinions.is_some() || !report.asked.is_empty()),
         ("sources", "Sources", true),
         ("ladders", "Damage ladders", !report.ladders.is_empty() && report.metrics.iter().any(|it| it.main)),
         ("distributions", "Distributions", true),

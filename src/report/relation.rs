@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use super::analysis::family_name;
 use super::view::{Column, Correlation, Fit, How, ImageRow, Point, Relation, RelationRow, SourceRow};
 use crate::stats::Defined;
-use crate::stats::bootstrap::Bootstrap;
+use crate::stats::bootstrap::{Bootstrap, MIN_UNITS};
+use crate::stats::columns::Columns;
 use crate::stats::correlation::{fisher_interval, kendall, pearson, spearman};
 
 /// The most points that are drawn for one interval.
@@ -79,24 +80,31 @@ fn clusters<'a>(points: impl Iterator<Item = &'a Point>) -> Vec<Vec<usize>> {
 fn row(over: &str, family: Option<usize>, points: &[&Point], bootstrap: &Bootstrap) -> RelationRow {
     let (x, y): (Vec<f64>, Vec<f64>) = points.iter().map(|it| (it.x, it.y)).unzip();
     let clusters = clusters(points.iter().copied());
-    // The order of many points is known well enough from fewer draws, and each draw sorts them all anew.
+    // The order of many points is known well enough from fewer draws.
     let n_resamples = bootstrap.n_resamples.min((MOST_DRAWN / points.len().max(1)).max(LEAST_RESAMPLES));
     let bootstrap = &Bootstrap { n_resamples, ..*bootstrap };
-    let resampled = |coefficient: fn(&[f64], &[f64]) -> Defined| Correlation {
-        value: coefficient(&x, &y),
-        interval: bootstrap.clustered(&clusters, |drawn| {
-            let (x, y): (Vec<f64>, Vec<f64>) = drawn.iter().map(|&it| (x[it], y[it])).unzip();
-            coefficient(&x, &y).ok()
+    let by_fisher = clusters.len() == points.len();
+    // One drawing for all coefficients, of columns that are sorted once.
+    let replicates: Vec<[Option<f64>; 3]> = match Columns::new(&x, &y) {
+        Ok(columns) if clusters.len() >= MIN_UNITS => bootstrap.replicates(&[clusters.len()], |drawn| {
+            let counts = columns.counts(drawn.iter().flat_map(|it| clusters[*it].iter().copied()));
+            let pearson = if by_fisher { None } else { columns.pearson(&counts) };
+            [pearson, columns.spearman(&counts), columns.kendall(&counts)]
         }),
+        _ => Vec::new(),
+    };
+    let resampled = |which: usize, value: Defined| Correlation {
+        value,
+        interval: bootstrap.between_quantiles(replicates.iter().map(|it| it[which]).collect()),
         how: How::Clustered,
     };
     // Fisher's interval takes pairs for independent, which pictures of one photograph are not.
-    let pearson = if clusters.len() == points.len() {
-        let value = pearson(&x, &y);
+    let value = pearson(&x, &y);
+    let pearson = if by_fisher {
         let interval = value.and_then(|it| fisher_interval(it, x.len(), bootstrap.level)).ok();
         Correlation { value, interval, how: How::Fisher }
     } else {
-        resampled(pearson)
+        resampled(0, value)
     };
     RelationRow {
         over: over.to_owned(),
@@ -104,7 +112,7 @@ fn row(over: &str, family: Option<usize>, points: &[&Point], bootstrap: &Bootstr
         n: points.len(),
         n_samples: clusters.len(),
         pearson,
-        spearman: resampled(spearman),
-        kendall: resampled(kendall),
+        spearman: resampled(1, spearman(&x, &y)),
+        kendall: resampled(2, kendall(&x, &y)),
     }
 }

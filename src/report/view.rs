@@ -9,7 +9,7 @@ use serde::Serialize;
 
 pub use self::board::{Entrant, Lead, Standing};
 pub use self::opinions::{
-    Basis, By, JudgeRow, OpinionRow, OpinionTable, Opinions, PairComparison, Preference, StrengthTable,
+    Basis, By, JudgeRow, OpinionRow, OpinionTable, Opinions, PairComparison, Preference, StrengthTable, Unpaired,
 };
 pub use self::paper::{PaperColumn, PaperRow, PaperTable, PaperValue, SizeRow, Sizes};
 pub use self::relation::{Correlation, Fit, How, Point, Relation, RelationRow};
@@ -20,7 +20,7 @@ use crate::job::{Hash, State};
 use crate::metrics::Better;
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::{Interval, Undefined};
-use crate::store::findings::{Failure, Making, Rung};
+use crate::store::findings::{Failure, Making, Rung, Spending};
 
 /// A report before it is rendered. `report.json` is its JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -42,9 +42,15 @@ pub struct Report {
     /// Models compared two by two, metric by metric.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub comparisons: Vec<PairComparison>,
+    /// Models that have no sample in common, set against set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unpaired: Vec<Unpaired>,
     /// What people and machine judges say of the pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opinions: Option<Opinions>,
+    /// What machines were asked, and what that cost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Spending>,
     /// The paper's tables for which there is something of ours.
     pub paper: Vec<PaperTable>,
     /// How large the pictures of data sets are.

@@ -1,10 +1,13 @@
 //! Intervals by resampling with a seed: percentile, bias-corrected and accelerated, and by clusters.
 
+mod means;
+
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, Normal};
 
+pub use self::means::LANES;
 use super::Interval;
 use super::describe::quantile_of_sorted;
 
@@ -66,11 +69,16 @@ impl Bootstrap {
         if values.iter().all(|it| *it == values[0]) {
             return Some(Interval { low: values[0], high: values[0] });
         }
-        let total: f64 = values.iter().sum();
         let mean = |drawn: &[usize]| Some(drawn.iter().map(|&it| values[it]).sum::<f64>() / drawn.len() as f64);
-        let distribution = self.distribution(n, mean)?;
+        self.bca_of_drawn_mean(values, &self.distribution(n, mean)?)
+    }
+
+    /// From the means of resamples, sorted.
+    fn bca_of_drawn_mean(&self, values: &[f64], distribution: &[f64]) -> Option<Interval> {
+        let n = values.len();
+        let total: f64 = values.iter().sum();
         let left_out: Vec<f64> = values.iter().map(|it| (total - it) / (n - 1) as f64).collect();
-        self.bca_between(&distribution, total / n as f64, &left_out)
+        self.bca_between(distribution, total / n as f64, &left_out)
     }
 
     /// The percentile interval where units come in clusters that are drawn whole, such as the pictures of one photograph.

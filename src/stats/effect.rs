@@ -41,6 +41,10 @@ pub fn smallest_detectable_dz(n: usize, alpha: f64, power: f64) -> Defined {
     }
     for _ in 0..200 {
         let middle = (low + high) / 2.0;
+        // Neighbours: nothing would change any more.
+        if middle == low || middle == high {
+            break;
+        }
         if chance(middle) < power { low = middle } else { high = middle }
     }
     Ok((low + high) / 2.0)

@@ -4,7 +4,7 @@ mod blocks;
 mod requests;
 
 pub use blocks::{Block, Spending, blocks_of, is_out, record, renew, spending, spent_out};
-pub use requests::{Begun, Ending, Intent, Stored, answered, begin, ended, import, replies};
+pub use requests::{Begun, Ending, Imported, Intent, Stored, answered, begin, ended, import, payer, replies};
 
 use std::collections::HashMap;
 

@@ -42,7 +42,7 @@ pub struct Finding {
 const MOST_TOLD: usize = 10;
 
 /// All invariants that SQL can see.
-pub const CHECKS: [Check; 14] = [
+pub const CHECKS: [Check; 19] = [
     Check {
         name: "one_place",
         law: "a job is either unfinished or ended",
@@ -153,6 +153,66 @@ pub const CHECKS: [Check; 14] = [
         mend: "delete the later rows of each",
         query: "select 'image ' || image_id || ': ' || metric || ':' || variant || '@' || version as finding
             from score group by image_id, metric, variant, version, reference having count(*) > 1",
+    },
+    Check {
+        name: "judged",
+        law: "a job that asked a machine and is done has left what the machine says",
+        means: "an answer was paid for, and reports do not have it",
+        mend: "`jobctl retry` the job: it reads the answer that is stored, and asks nobody",
+        query: "select 'job ' || id || ' (' || kind || ')' as finding from job_history
+            where state = 'done' and (
+                kind = 'judge' and not exists (select from verdict where subject in (verdict.first, verdict.second))
+                or kind = 'caption' and not exists (select from caption where caption.key = job_history.key)
+            )",
+    },
+    Check {
+        name: "heard",
+        law: "what a machine says in a job follows from an answer that is stored",
+        means: "a verdict cannot be led back to what the machine wrote",
+        mend: "delete the verdict, then `jobctl retry` the job",
+        query: "select 'verdict ' || encode(verdict.key, 'hex') || ' of job ' || job_id as finding from verdict
+            where job_id is not null and judge = 'machine' and not exists (
+                select from job_key join asked on asked.key = job_key.key
+                where job_key.job_id = verdict.job_id and asked.outcome = 'answered'
+            )",
+    },
+    Check {
+        name: "spent",
+        law: "a block has spent what its answers cost and what open and lost requests may cost",
+        means: "its budget stops it too early or too late",
+        mend: "update asking set spent = (select coalesce(sum(coalesce(cost, estimate)), 0) from asked where asking_id = asking.id and outcome <> 'refused')",
+        query: "select 'block ' || name || ' of sweep ' || sweep_id || ' has spent ' || spent || ', its requests come to ' || owed as finding
+            from (
+                select asking.id, name, sweep_id, spent, coalesce(sum(coalesce(cost, estimate)) filter (where outcome <> 'refused'), 0) as owed
+                from asking left join asked on asked.asking_id = asking.id
+                group by asking.id
+            ) as counted
+            where abs(spent - owed) > 1e-6 * (1 + abs(owed))",
+    },
+    Check {
+        name: "unanswered",
+        law: "no request has been under way for a day",
+        means: "whoever asked has died, and nobody has asked again: what it may cost stays reserved",
+        mend: "start a worker that asks, or `jobctl retry` the job",
+        query: "select 'request ' || id || ' to ' || model as finding from asked
+            where outcome = 'open' and asked_at < now() - interval '1 day'",
+    },
+    Check {
+        name: "patches",
+        law: "what is said of a part of a picture is of a part that it has",
+        means: "the part cannot be cut: labels name another picture, or one of another size",
+        mend: "`jobctl labels list` says which file they are from; import it right under another name, and delete the wrong rows",
+        query: "select 'rating ' || encode(key, 'hex') || ' of ' || rater || ': ' || said.width || '×' || said.height || ' at '
+                || said.x || ', ' || said.y || ' of ' || image.width || '×' || image.height as finding
+            from (
+                select key, rater, picture, x, y, width, height from rating where x is not null
+                union all
+                select key, rater, first, x, y, width, height from verdict where x is not null and first is not null
+                union all
+                select key, rater, second, x, y, width, height from verdict where x is not null and second is not null
+            ) as said
+            join image on image.picture = said.picture
+            where said.x::bigint + said.width > image.width or said.y::bigint + said.height > image.height",
     },
     Check {
         name: "named_artifacts",

@@ -7,6 +7,7 @@ use crate::job::task::{MetricId, Picture};
 use crate::job::{Hash, JobId, State};
 use crate::labels::{Rating, Verdict};
 pub use crate::plan::{Making, Rung};
+pub use crate::store::asking::Spending;
 
 /// A sweep and all that is known of it at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,6 +44,9 @@ pub struct Findings {
     /// What was said of two of them.
     #[serde(default)]
     pub verdicts: Vec<Verdict>,
+    /// What machines were asked, block by block, and what that cost.
+    #[serde(default)]
+    pub asked: Vec<Spending>,
     /// What did not work, and why.
     pub failures: Vec<Failure>,
     /// The models that it trains.

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::artifact::Artifacts;
+use super::asking::spending;
 use super::files::places_of;
 use super::findings::{Failure, Findings, Image, Original, Score, SetScore, Source};
 use super::labels::of_sweep;
@@ -112,6 +113,7 @@ pub async fn findings_at(
         trainings: trainings(pool, sweep).await?,
         ratings: labels.ratings.into_iter().map(|it| it.label).collect(),
         verdicts: labels.verdicts.into_iter().map(|it| it.label).collect(),
+        asked: spending(pool, Some(sweep), at).await?,
         sources,
         images,
         scores,
@@ -208,9 +210,11 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
         let size = row.width.zip(row.height).map(|(w, h)| anyhow::Ok((u32::try_from(w)?, u32::try_from(h)?)));
         let file = paths.get(&picture.content);
         let (prompt, n_cut) = origins.prompts.get(&picture.content).cloned().unzip();
+        // A part of a reconstruction is laid beside nothing.
         let original = origins
             .originals
             .get(&picture.content)
+            .filter(|_| picture.steps.is_empty())
             .map(|it| Original { picture: it.clone(), path: paths.get(&it.content).map(|it| it.0.clone()) });
         images.push(Image {
             source: usize::try_from(row.source_idx)?,

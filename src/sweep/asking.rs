@@ -19,6 +19,10 @@ pub struct Terms {
     pub budget: Option<f64>,
     /// What tokens cost; none where nobody knows.
     pub prices: Option<Prices>,
+    /// Whether the sweep does not say so, and they are those of our own table: an assumption.
+    pub assumed: bool,
+    /// Answers that come in batch files cost this share of it; 1 where nobody says otherwise.
+    pub batch: f64,
     /// What its jobs ask of whoever does them.
     pub needs: Arc<Needs>,
 }

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use super::packages::PackageFiles;
+use super::patches::{self, PatchBox};
 use super::prompts::Prompt;
 use super::{Images, Sweep, captions, sample};
 use crate::image;
@@ -32,6 +33,8 @@ const RACY: Duration = Duration::from_secs(2);
 pub struct Inventory {
     /// In the order of [`Sweep::images`], each block's files sorted by sample.
     pub blocks: Vec<Vec<SourceFile>>,
+    /// In the order of [`Sweep::patches`], the rows of each block's table.
+    pub patches: Vec<Vec<PatchBox>>,
     /// In the order of [`Sweep::generate`], each block's prompts in their file's order.
     pub prompts: Vec<Vec<Prompt>>,
     /// In the order of [`Sweep::finetune`], what each block trains on.
@@ -157,7 +160,7 @@ struct Found {
 ///
 /// # Errors
 /// A folder or file that is not there, a folder that cannot be searched or has no picture in it,
-/// captions that cannot be read; each names the block and the path.
+/// captions or a table of patches that cannot be read; each names the block and the path.
 pub fn scan(
     sweep: &Sweep,
     base: &Path,
@@ -193,7 +196,9 @@ pub fn scan(
         let files: Vec<(&Path, Known)> = files.iter().map(|&it| (found[it].path.as_path(), known[it])).collect();
         source_files(block, &root, &files).with_context(|| format!("images `{}`", block.name))
     });
-    Ok(Inventory { blocks: blocks.collect::<anyhow::Result<_>>()?, ..Inventory::default() })
+    let blocks: Vec<Vec<SourceFile>> = blocks.collect::<anyhow::Result<_>>()?;
+    let patches = sweep.patches.iter().map(|it| patches::read(it, base, &blocks)).collect::<anyhow::Result<_>>()?;
+    Ok(Inventory { blocks, patches, ..Inventory::default() })
 }
 
 /// The block's folder or file, absolute and without links.

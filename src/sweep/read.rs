@@ -7,6 +7,7 @@ mod finetune;
 mod limits;
 mod making;
 mod names;
+mod patches;
 mod rehearse;
 mod resources;
 
@@ -33,6 +34,7 @@ const TOP: &[&str] = &[
     "limits",
     "images",
     "damage",
+    "patches",
     "finetune",
     "generate",
     "reconstruct",
@@ -83,13 +85,23 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let reconstruct_blocks = blocks(&block, "reconstruct", "[[reconstruct]]");
     let rehearse_blocks = blocks(&block, "rehearse", "[[rehearse]]");
     let judge_blocks = blocks(&block, "judge", "[[judge]]");
+    let patch_blocks = blocks(&block, "patches", "[[patches]]");
     let caption_blocks = blocks(&block, "caption", "[[caption]]");
-    let made =
-        [&finetune_blocks[..], &generate_blocks, &reconstruct_blocks, &rehearse_blocks, &judge_blocks, &caption_blocks];
+    let made = [
+        &finetune_blocks[..],
+        &generate_blocks,
+        &reconstruct_blocks,
+        &rehearse_blocks,
+        &judge_blocks,
+        &caption_blocks,
+        &patch_blocks,
+    ];
     let names = Names::new(&image_blocks, &drafts, &made, faults);
     let images: Vec<Images> = image_blocks.iter().map(images).collect();
     let of = names.resolve(&drafts, faults);
     let damage: Vec<Damage> = drafts.into_iter().zip(of).map(|(draft, of)| draft.finish(of)).collect();
+
+    let patches: Vec<_> = patch_blocks.iter().map(|it| patches::patches(it, &names)).collect();
 
     let caption: Vec<_> = caption_blocks.iter().map(|it| asking::caption(it, &names, &around)).collect();
     let captions: Vec<String> = caption.iter().map(|it| it.name.clone()).collect();
@@ -147,6 +159,7 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
         limits,
         images,
         damage,
+        patches,
         finetune,
         generate,
         reconstruct,
@@ -278,7 +291,7 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
     let is_top = keys == TOP;
     let span = block.key_span(key);
     if is_top && LATER.contains(&key) {
-        let help = "this version has [[images]], [[damage]], [[finetune]], [[generate]], [[reconstruct]], [[judge]], [[caption]] and [evaluate]".to_owned();
+        let help = "this version has [[images]], [[damage]], [[patches]], [[finetune]], [[generate]], [[reconstruct]], [[judge]], [[caption]] and [evaluate]".to_owned();
         block.faults.at(&span, format!("`{key}` is not in this version yet"), help);
         return;
     }
@@ -291,6 +304,7 @@ fn unknown_key(block: &Block, key: &str, keys: &[&str]) {
         ("[[generate]]", making::GENERATE),
         ("[[reconstruct]]", making::RECONSTRUCT),
         ("[evaluate]", EVALUATE),
+        ("[[patches]]", patches::KEYS),
         ("[[judge]]", asking::JUDGE),
         ("[[caption]]", asking::CAPTION),
         ("[[rehearse]]", rehearse::KEYS),

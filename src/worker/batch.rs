@@ -25,7 +25,8 @@ use crate::queue::claim::{Introduction, register};
 use crate::queue::pick::{Picked, by_key, pick};
 use crate::queue::{control, locks, settle};
 use crate::store::artifact::Artifacts;
-use crate::store::asking;
+use crate::store::asking::{self, Imported};
+use crate::sweep::Sweep;
 use crate::tasks::{self, Output, TaskError};
 
 /// What writes and reads batch files.
@@ -133,7 +134,10 @@ impl Batch {
         let task = resolved(&self.bench, &job.task).await?.map_err(anyhow::Error::msg)?;
         let (Some(texts), Some(manner)) = (texts(&task), task.manner()) else { bail!("nobody is asked for this") };
         let kept = kept(raw.as_bytes());
-        let is_new = asking::import(&mut tx, &job.key, nth, &manner.model, &texts.hash(), &kept, &reply).await?;
+        let share = share(asking::payer(&mut tx, &job.key).await?);
+        let (model, prompt) = (manner.model.as_str(), &texts.hash());
+        let imported = Imported { model, prompt, raw: &kept, reply: &reply, share };
+        let is_new = asking::import(&mut tx, &job.key, nth, &imported).await?;
         if job.state == State::Done.word() {
             tx.commit().await.context("store the answer")?;
             return Ok(Taken::Known);
@@ -159,4 +163,13 @@ impl Batch {
         tx.commit().await.context("write what the answer says")?;
         Ok(Taken::Ended)
     }
+}
+
+/// The share of its prices that a block pays for batches, as its sweep's file says: all of them where it says nothing.
+fn share(payer: Option<(String, String)>) -> f64 {
+    let Some((name, definition)) = payer else { return 1.0 };
+    let Ok(sweep) = Sweep::parse(&definition, "the sweep") else { return 1.0 };
+    let judges = sweep.judge.iter().map(|it| (&it.name, &it.terms));
+    let mut blocks = judges.chain(sweep.caption.iter().map(|it| (&it.name, &it.terms)));
+    blocks.find(|it| *it.0 == name).map_or(1.0, |it| it.1.batch)
 }

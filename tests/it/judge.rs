@@ -15,10 +15,16 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use jobctl::queue::rescue::rescue;
+
 use self::server::{KEY, Server};
 use crate::support::database::Database;
 use crate::support::pictures::pictures;
 use crate::support::process::Running;
+use crate::support::wait_until;
+
+/// How long a worker may be silent where no test waits for that.
+const PATIENT_MS: &str = "60000";
 
 /// Far more than anything here takes.
 const LONG: Duration = Duration::from_secs(120);
@@ -46,10 +52,11 @@ fn judged(db: &Database, name: &str, n: u32, keys: &str) -> PathBuf {
 }
 
 impl Database {
-    /// The program where its agent asks this server.
+    /// The program where its agent asks this server. However slow the machine, it is not taken for dead.
     fn asking(&self, server: &Server, arguments: &[&str]) -> Command {
         let mut command = self.command(arguments);
         command.env("JOBCTL_OPENAI_URL", server.url()).env("JOBCTL_OPENAI_KEY", KEY);
+        command.env("JOBCTL_STALE_MS", PATIENT_MS);
         command
     }
 
@@ -62,6 +69,18 @@ impl Database {
     fn ask_all(&self, server: &Server) -> String {
         let mut worker = Running::start(self.asking(server, &["worker", "--slots", "1", "--until-idle"]));
         worker.ends_with(0, LONG)
+    }
+
+    /// Gives up every worker, as if each had been silent for long, and takes back what they held: others wait longer for that.
+    async fn give_up(&self) {
+        let moment = Duration::from_millis(1);
+        wait_until("they are given up", LONG, async || {
+            rescue(&self.pool, moment, LONG).await.unwrap();
+            let left = "select (select count(*) from worker where stopped_at is null)
+                + (select count(*) from job where state = 'running')";
+            self.number(left).await == 0
+        })
+        .await;
     }
 
     fn enqueue_judged(&self, name: &str, n: u32, keys: &str) -> PathBuf {

@@ -15,7 +15,7 @@ impl Smtp {
     /// Runs the program on this server to its end, which must have `status`.
     #[track_caller]
     fn jobctl<'a>(&self, db: &Database, arguments: impl IntoIterator<Item = &'a str>, status: i32) -> Printed {
-        Printed::of(self.command(db, arguments).output().unwrap(), status)
+        Printed::of(self.patient(db, arguments).output().unwrap(), status)
     }
 }
 

@@ -15,6 +15,7 @@ mod metrics;
 mod models;
 mod nights;
 mod operations;
+mod patches;
 mod plan;
 mod queue;
 mod readme;

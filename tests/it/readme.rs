@@ -67,9 +67,11 @@ async fn the_sweep_is_right() {
     assert_eq!(needs.to_string(), "a GPU called `h100` with 80 GiB of a worker labelled `fast-disk`");
     let file = database.home.path().join("mine.toml");
     fs::write(&file, text).unwrap();
+    let ratings = "sample,rater,rating,x,y,width,height\np000,ann,3,0,0,64,64\np000,bob,4,0,0,64,64\np001,ann,2,,,,\n";
+    fs::write(database.home.path().join("ratings.csv"), ratings).unwrap();
     let plan = database.jobctl(["plan", file.to_str().unwrap(), "--json"], 0).json();
-    // Two [[images]] blocks, and ladders of 4, 2, 2 and 2 points, of 2 pictures each.
-    assert_eq!(plan["cells"], 24);
+    // Two [[images]] blocks, and ladders of 4, 2, 2 and 2 points, of 2 pictures each; one patch, which two have rated.
+    assert_eq!(plan["cells"], 25);
 }
 
 #[test]

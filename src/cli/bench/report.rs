@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::peak_mib;
+use super::{cpu_seconds, peak_mib};
 use crate::cli::Outcome;
 use crate::cli::lines::{say, say_json};
 use crate::cli::report::Library;
@@ -19,7 +19,7 @@ use crate::job::task::making::{FileFormat, Partition, Precision};
 use crate::metrics::{Metric, Needs, TABLE};
 use crate::plan::Making;
 use crate::queue::load::vacuum;
-use crate::report::{Options, write_from};
+use crate::report::{Options, analyse, write_report};
 use crate::store::artifact::Artifacts;
 use crate::store::load::{Past, past};
 use crate::store::read::findings;
@@ -70,8 +70,12 @@ struct Measured {
     scores_shown: usize,
     /// Seconds of reading from Postgres, in every run.
     read_s: Vec<f64>,
-    /// Seconds of analysing, rendering and writing, in every run.
+    /// Seconds of analysing, in every run.
+    analyse_s: Vec<f64>,
+    /// Seconds of rendering, pictures included, and of writing, in every run.
     write_s: Vec<f64>,
+    /// Seconds of this process's threads over all three, in every run.
+    cpu_s: Vec<f64>,
     /// Bytes of the page.
     page_bytes: u64,
     /// Largest resident size of this process in MiB.
@@ -94,8 +98,13 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<Outcome> {
             "{} images, {} scores in the tables, {} of them in the report",
             measured.images, measured.scores, measured.scores_shown
         ));
-        for (read, write) in measured.read_s.iter().zip(&measured.write_s) {
-            say(format_args!("{:.2} s: read {read:.2} s, analysed and written {write:.2} s", read + write));
+        for run in 0..measured.read_s.len() {
+            let (read, analyse, write) = (measured.read_s[run], measured.analyse_s[run], measured.write_s[run]);
+            say(format_args!(
+                "{:.2} s: read {read:.2} s, analysed {analyse:.2} s, rendered and written {write:.2} s; {:.2} s of CPU",
+                read + analyse + write,
+                measured.cpu_s[run]
+            ));
         }
         say(format_args!("page     {:.2} MB", measured.page_bytes as f64 / 1e6));
         say(format_args!("peak     {:.0} MiB resident", measured.peak_mib));
@@ -123,20 +132,30 @@ async fn measure(args: &Args, folder: &Path, server: &Postgres) -> anyhow::Resul
         scores: n_scores,
         scores_shown: 0,
         read_s: Vec::new(),
+        analyse_s: Vec::new(),
         write_s: Vec::new(),
+        cpu_s: Vec::new(),
         page_bytes: 0,
         peak_mib: f64::NAN,
     };
     for _ in 0..args.runs {
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), cpu_seconds().unwrap_or(f64::NAN));
         let findings = findings(&pool, &artifacts, sweep).await?;
         measured.read_s.push(start.elapsed().as_secs_f64());
         (measured.images, measured.scores_shown) = (findings.images.len(), findings.scores.len());
         let files = Library { artifacts: artifacts.clone(), runtime: tokio::runtime::Handle::current() };
-        let (out, start) = (out.clone(), Instant::now());
-        let written =
-            tokio::task::spawn_blocking(move || write_from(&findings, &out, &Options::default(), &files)).await??;
-        measured.write_s.push(start.elapsed().as_secs_f64());
+        let out = out.clone();
+        let (analyse_s, write_s, written) = tokio::task::spawn_blocking(move || {
+            let start = Instant::now();
+            let report = analyse(&findings);
+            let analyse_s = start.elapsed().as_secs_f64();
+            let written = write_report(&report, &findings, &out, &Options::default(), &files);
+            written.map(|it| (analyse_s, start.elapsed().as_secs_f64() - analyse_s, it))
+        })
+        .await??;
+        measured.analyse_s.push(analyse_s);
+        measured.write_s.push(write_s);
+        measured.cpu_s.push(cpu_seconds().unwrap_or(f64::NAN) - cpu);
         measured.page_bytes = fs::metadata(&written.html)?.len();
     }
     measured.peak_mib = peak_mib().unwrap_or(f64::NAN);

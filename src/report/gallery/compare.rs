@@ -28,6 +28,8 @@ const N_CANDIDATES: usize = 6;
 const MOST_VIEWS: usize = 6;
 /// The most samples that are compared.
 const MOST_SAMPLES: usize = 6;
+/// So many bytes of pixels of one comparison are kept until its places are chosen; beyond, files are decoded again.
+const MOST_KEPT: usize = 96 << 20;
 /// The most originals that are shown beside their reconstructions.
 const MOST_ORIGINALS: usize = 4;
 
@@ -163,19 +165,22 @@ fn by_metric(
 ) -> Option<Comparison> {
     let mut seen: Vec<(usize, View)> = Vec::new();
     let mut grids = Vec::new();
+    let (mut kept, mut n_kept): (Vec<Option<Rgb>>, usize) = (Vec::new(), 0);
     for &idx in images {
         let Some(picture) = shelf.picture(idx) else { continue };
         let name = report.sources[report.images[idx].source].name.clone();
         if let Some(view) = view(&picture, name, scores(&report.images[idx], report)) {
             grids.push(Grid::of_contrast(&picture));
             seen.push((idx, view));
+            n_kept += picture.pixels.len();
+            kept.push((n_kept <= MOST_KEPT).then_some(picture));
         }
     }
     let candidates = Grid::furthest_apart(&grids, INSET, N_CANDIDATES);
-    // A second time from the files: all pictures at once would be too much.
     let mut crops: Vec<Vec<(Rgb, Option<f64>)>> = Vec::new();
-    for (idx, _) in &seen {
-        let picture = shelf.picture(*idx)?;
+    for ((idx, _), kept) in seen.iter().zip(kept) {
+        // Large pictures a second time from the files: all at once would be too much memory.
+        let picture = kept.map_or_else(|| shelf.picture(*idx), Some)?;
         let crop = |place: &Place| {
             let crop = place.of(&picture);
             let score = metric.and_then(|it| local(it, &crop));

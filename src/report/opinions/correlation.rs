@@ -29,7 +29,8 @@ struct Said<'a> {
     chosen: Vec<(usize, usize)>,
 }
 
-type Key = (By, String, Basis);
+/// Who, on what, how, and whether of parts of pictures.
+type Key = (By, String, Basis, bool);
 
 /// A table for each judge and aspect, and how many labels belong in none.
 pub(super) fn tables(scene: &Scene, bootstrap: &Bootstrap) -> (Vec<OpinionTable>, Vec<(usize, String)>) {
@@ -37,25 +38,33 @@ pub(super) fn tables(scene: &Scene, bootstrap: &Bootstrap) -> (Vec<OpinionTable>
     let mut groups: BTreeMap<Key, Said> = BTreeMap::new();
     let (mut n_patches, mut n_elsewhere) = (0, 0);
     for it in counted(&findings.ratings, &findings.verdicts, false) {
-        let Some(image) = scene.image(&it.picture) else {
-            n_elsewhere += 1;
+        let found = match it.area {
+            None => scene.image(&it.picture),
+            Some(area) => scene.patch(&it.picture, area),
+        };
+        let Some(image) = found else {
+            *(if it.area.is_some() && scene.image(&it.picture).is_some() {
+                &mut n_patches
+            } else {
+                &mut n_elsewhere
+            }) += 1;
             continue;
         };
-        if it.area.is_some() {
-            n_patches += 1;
-            continue;
-        }
-        let said = groups.entry((by(&it.judge), it.aspect.clone(), Basis::Ratings)).or_default();
+        let is_patch = scene.whole_of.contains_key(&image);
+        let said = groups.entry((by(&it.judge), it.aspect.clone(), Basis::Ratings, is_patch)).or_default();
         let (sum, n) = said.of_images.entry(image).or_default();
         (*sum, *n) = (*sum + it.value, *n + 1);
         said.raters.insert(&it.judge);
     }
     let consolidated = consolidated(&findings.verdicts);
-    for ((pair, _, aspect), answers) in &consolidated {
+    for ((pair, area, aspect), answers) in &consolidated {
         let Pair::Pictures { first, second } = pair else { continue };
-        let (Some(first), Some(second)) = (scene.image(first), scene.image(second)) else { continue };
+        // Choices between parts that are no pictures of their own are of what the parts belong to.
+        let patches = area.and_then(|area| scene.patch(first, area).zip(scene.patch(second, area)));
+        let Some((first, second)) = patches.or_else(|| scene.image(first).zip(scene.image(second))) else { continue };
+        let is_patch = scene.whole_of.contains_key(&first) && scene.whole_of.contains_key(&second);
         for (judge, choice) in answers {
-            let said = groups.entry((by(judge), aspect.clone(), Basis::Choices)).or_default();
+            let said = groups.entry((by(judge), aspect.clone(), Basis::Choices, is_patch)).or_default();
             let won = match choice {
                 Choice::First => 1.0,
                 Choice::Second => 0.0,
@@ -76,12 +85,15 @@ pub(super) fn tables(scene: &Scene, bootstrap: &Bootstrap) -> (Vec<OpinionTable>
     let tables = groups.iter().map(|(key, said)| table(scene, key, said, bootstrap)).collect();
     let unused = [
         (n_elsewhere, "ratings of pictures that are not in this report"),
-        (n_patches, "ratings of parts of pictures: parts have no scores unless they are pictures of their own"),
+        (
+            n_patches,
+            "ratings of parts of pictures that no [[patches]] block of the sweep names, so that they have no scores",
+        ),
     ];
     (tables, unused.into_iter().filter(|it| it.0 > 0).map(|it| (it.0, it.1.to_owned())).collect())
 }
 
-fn table(scene: &Scene, (by, aspect, basis): &Key, said: &Said, bootstrap: &Bootstrap) -> OpinionTable {
+fn table(scene: &Scene, (by, aspect, basis, patches): &Key, said: &Said, bootstrap: &Bootstrap) -> OpinionTable {
     let n = said.of_images.len().max(1);
     let bootstrap =
         Bootstrap { n_resamples: bootstrap.n_resamples.min((MOST_DRAWN / n).max(LEAST_RESAMPLES)), ..*bootstrap };
@@ -105,7 +117,14 @@ fn table(scene: &Scene, (by, aspect, basis): &Key, said: &Said, bootstrap: &Boot
             row.p_first = p.and_then(|_| adjusted.next());
         }
     }
-    OpinionTable { by: by.clone(), aspect: aspect.clone(), basis: *basis, n_raters: said.raters.len(), rows }
+    OpinionTable {
+        by: by.clone(),
+        aspect: aspect.clone(),
+        basis: *basis,
+        patches: *patches,
+        n_raters: said.raters.len(),
+        rows,
+    }
 }
 
 /// The images with an opinion that also `is_wanted`, with their opinions, and those of one sample together.
@@ -115,7 +134,7 @@ fn rows_of(scene: &Scene, said: &Said, score: impl Fn(usize) -> Option<f64>) -> 
     let mut clusters: Vec<Vec<usize>> = Vec::new();
     for (image, (sum, n)) in &said.of_images {
         let Some(x) = score(*image) else { continue };
-        let cluster = *by_sample.entry(&scene.images[*image].sample).or_insert_with(|| {
+        let cluster = *by_sample.entry(scene.sample(*image)).or_insert_with(|| {
             clusters.push(Vec::new());
             clusters.len() - 1
         });

@@ -35,7 +35,7 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
             shown(
                 super::has_correlations(report),
                 "correlation",
-                "ratings of images or patches: `jobctl labels import`",
+                "ratings of images or patches: `jobctl labels import`; of patches, a [[patches]] block too",
             ),
         ),
         item(
@@ -88,6 +88,11 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
                 "relation",
                 "scores by glcm_score and compression_ratio of at least three images",
             ),
+        ),
+        item(
+            "Figure 2, patches",
+            "Patches by their GLCM Score",
+            shown(!gallery.patches.is_empty(), "patches", "a [[patches]] block with scores by glcm_score"),
         ),
         item(
             "Figure 3",

@@ -1,4 +1,4 @@
-//! Models compared two by two: mean differences with intervals, tests, effects.
+//! Models compared two by two, in pairs and set against set: mean differences with intervals, tests, effects.
 
 use super::correlation::p_value;
 use crate::report::format::{self, Digits};
@@ -56,6 +56,45 @@ pub(super) fn table(report: &Report) -> Option<Table> {
             found.permutation.as_ref().map_or_else(undefined, |it| p_value(it.p)),
             effect,
             visible,
+        ]);
+    }
+    Some(table)
+}
+
+/// Those that have no sample in common; none where there are no such.
+pub(super) fn unpaired(report: &Report) -> Option<Table> {
+    if report.unpaired.is_empty() {
+        return None;
+    }
+    let head = vec![
+        words("Metric"),
+        words("First"),
+        words("Second"),
+        numbers("Samples"),
+        numbers("Mean of the first"),
+        numbers("Mean of the second"),
+        numbers("Difference").hinting("", "first less second"),
+        numbers("p").hinting("", "bootstrap: how often the sign turns"),
+        numbers("p, Holm").hinting("", "adjusted over all rows"),
+    ];
+    let mut table = Table::new("Models that have no sample in common, set against set", head);
+    for it in &report.unpaired {
+        let ends = it.interval.iter().flat_map(|it| [it.low, it.high]);
+        let digits = Digits::of(it.means.into_iter().chain([it.difference]).chain(ends));
+        let column = &report.metrics[it.metric];
+        let number = |value: f64| Cell::number(digits.number(value), value);
+        let p = |it: Option<f64>| it.map_or_else(|| Cell::absent("–"), p_value);
+        table.rows.push(vec![
+            Cell::words(format!("{} {}", column.label, format::arrow(column.better))),
+            Cell::words(&report.entrants[it.first].name),
+            Cell::words(&report.entrants[it.second].name),
+            Cell::number(it.n.map(|it| format::thousands(it as u64)).join(" and "), it.n[0] as f64),
+            number(it.means[0]),
+            number(it.means[1]),
+            number(it.difference)
+                .noting(it.interval.map_or_else(|| "no interval".to_owned(), |it| digits.interval(&it))),
+            p(it.p),
+            p(it.p_holm),
         ]);
     }
     Some(table)

@@ -41,7 +41,8 @@ fn part(report: &Report, opinions: &OpinionTable) -> Part {
         head.push(numbers("Agrees").hinting("", "share of decisive choices that the metric makes too"));
     }
     let what = if has_choices { "the share of choices won" } else { "the mean rating" };
-    let title = format!("{}, by {}", opinions.aspect, opinions.by.name);
+    let of = if opinions.patches { " of patches" } else { "" };
+    let title = format!("{}{of}, by {}", opinions.aspect, opinions.by.name);
     let mut table = Table::new(format!("Correlation of metrics with {what}: {title}"), head);
     for (place, row) in opinions.rows.iter().enumerate() {
         let column = &report.metrics[row.metric];
@@ -65,14 +66,17 @@ fn part(report: &Report, opinions: &OpinionTable) -> Part {
     }
     let clustered = opinions.rows.iter().any(|it| it.clustered);
     let note = if clustered {
-        "Pictures of one sample are drawn together: all intervals and p-values are of a bootstrap over samples."
+        "What is of one sample is drawn together: all intervals and p-values are of a bootstrap over samples."
     } else {
         "Intervals: Pearson's by Fisher's z, the others by percentile bootstrap over pictures."
     };
     Part {
         hint: format!(
             "{what} of {}, {}",
-            format::count(opinions.rows.iter().map(|it| it.n).max().unwrap_or(0), "picture"),
+            format::count(
+                opinions.rows.iter().map(|it| it.n).max().unwrap_or(0),
+                if opinions.patches { "patch" } else { "picture" }
+            ),
             format::count(opinions.n_raters, "rater")
         ),
         figures: opinions.rows.iter().take(MOST_PLOTS).map(|it| figure(report, opinions, it)).collect(),

@@ -1,5 +1,6 @@
 //! Who is preferred to whom: the paper's Figure 6, strengths of several, how judges answer and agree.
 
+use super::asked;
 use super::correlation::{p_value, share};
 use super::figures::Figure;
 use crate::report::format::{self, Digits};
@@ -20,7 +21,11 @@ pub(in crate::report) struct Part {
 }
 
 pub(super) fn part(report: &Report) -> Option<Part> {
-    let opinions = report.opinions.as_ref()?;
+    let costs = (!report.asked.is_empty()).then(|| ("What judging has cost".to_owned(), asked::table(report)));
+    let Some(opinions) = &report.opinions else {
+        // Asked and not answered yet: there are costs already.
+        return costs.map(|it| Part { figure: None, tables: vec![it], notes: Vec::new() });
+    };
     let mut tables = Vec::new();
     for it in &opinions.strengths {
         tables.push((format!("Strengths: {}, by {}", it.aspect, it.by.name), strengths(it)));
@@ -28,6 +33,7 @@ pub(super) fn part(report: &Report) -> Option<Part> {
     if !opinions.judges.is_empty() {
         tables.push(("How judges answer".to_owned(), judges(opinions)));
     }
+    tables.extend(costs);
     tables.extend(agreement(opinions));
     let rows: Vec<&Preference> = opinions.preferences.iter().collect();
     let figure = (!rows.is_empty()).then(|| Figure {

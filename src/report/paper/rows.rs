@@ -170,11 +170,14 @@ fn column(name: &str) -> PaperColumn {
     PaperColumn { metric: name.to_owned(), label, better }
 }
 
-/// Table 1: metrics against what people said of each picture, of the first aspect that was rated.
+/// Table 1: metrics against what people said of each patch, or where no patch was rated of each picture, of the first
+/// aspect that was rated.
 fn correlations(report: &Report) -> Option<PaperTable> {
     let rated =
         |it: &&OpinionTable| it.by.kind == JudgeKind::Human && it.basis == Basis::Ratings && !it.rows.is_empty();
-    let opinions = report.opinions.as_ref()?.correlations.iter().find(rated)?;
+    let of_patches = |it: &&OpinionTable| rated(it) && it.patches;
+    let all = &report.opinions.as_ref()?.correlations;
+    let opinions = all.iter().find(of_patches).or_else(|| all.iter().find(rated))?;
     let number = |it: &Estimate| Some(PaperValue { value: it.value.ok()?, interval: it.interval, of_set: false });
     let ours = opinions.rows.iter().filter(|it| is_published(&report.metrics[it.metric])).map(|row| {
         let metric = &report.metrics[row.metric].id.metric;
@@ -183,7 +186,11 @@ fn correlations(report: &Report) -> Option<PaperTable> {
         Ours {
             keys: vec![metric.clone()],
             name: format::metric_name(metric),
-            detail: format!("{}, {}", opinions.aspect, format::count(row.n, "picture")),
+            detail: format!(
+                "{}, {}",
+                opinions.aspect,
+                format::count(row.n, if opinions.patches { "patch" } else { "picture" })
+            ),
             values: values.collect(),
         }
     });

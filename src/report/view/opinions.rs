@@ -56,6 +56,8 @@ pub struct OpinionTable {
     pub aspect: String,
     /// What they are.
     pub basis: Basis,
+    /// Whether they are of parts of pictures, scored by themselves.
+    pub patches: bool,
     /// How many raters.
     pub n_raters: usize,
     /// One for each metric that has scores of them, the best SRCC first.
@@ -69,7 +71,7 @@ pub struct OpinionRow {
     pub metric: usize,
     /// Whether the score was taken with a minus, as lower is better.
     pub turned: bool,
-    /// Pictures.
+    /// Pictures, or parts of them.
     pub n: usize,
     /// Whether several pictures are of one sample, and were drawn together.
     pub clustered: bool,
@@ -147,6 +149,29 @@ pub struct JudgeRow {
     pub n_turned: usize,
     /// Whether it prefers what is shown first.
     pub position: PositionBias,
+}
+
+/// Two entrants that have no sample in common, compared by one metric: set against set.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unpaired {
+    /// Index into [`super::Report::entrants`].
+    pub first: usize,
+    /// Index into [`super::Report::entrants`].
+    pub second: usize,
+    /// Index into [`super::Report::metrics`].
+    pub metric: usize,
+    /// How many samples each has.
+    pub n: [usize; 2],
+    /// The mean of each.
+    pub means: [f64; 2],
+    /// The first's less the second's.
+    pub difference: f64,
+    /// Its interval: percentile bootstrap, each set drawn for itself; none where one has fewer than three.
+    pub interval: Option<Interval>,
+    /// Two-sided, from the same resamples: how often the sign turns.
+    pub p: Option<f64>,
+    /// The same with Holm's adjustment over all of these.
+    pub p_holm: Option<f64>,
 }
 
 /// Two entrants compared by one metric, sample by sample and seed by seed.

@@ -1,8 +1,9 @@
 //! The blocks that ask: how fast they may, what they may spend and what they have spent.
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use time::OffsetDateTime;
 
 use crate::job::Hash;
 use crate::judge::cost::Prices;
@@ -150,7 +151,7 @@ pub async fn blocks_of(pool: &PgPool, key: &Hash) -> anyhow::Result<Vec<Block>> 
 }
 
 /// What a block has asked, and what that cost.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Spending {
     /// The sweep.
     pub sweep: String,
@@ -184,21 +185,47 @@ pub struct Spending {
     pub tokens_out: i64,
 }
 
-/// What the blocks of a sweep, or of all sweeps, have spent.
+/// What the blocks of a sweep, or of all sweeps, have spent; with `until`, what they had spent then. A request that was under
+/// way at that moment counts as open, with the most that it may cost.
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn spending(pool: &PgPool, sweep: Option<i32>) -> anyhow::Result<Vec<Spending>> {
+pub async fn spending(
+    pool: &PgPool,
+    sweep: Option<i32>,
+    until: Option<OffsetDateTime>,
+) -> anyhow::Result<Vec<Spending>> {
     sqlx::query_as!(
         Spending,
-        "select sweep as \"sweep!\", name as \"name!\", kind as \"kind!\", model as \"model!\", budget, spent as \"spent!\",
-            cost as \"cost!\", n_answered as \"answered!\", n_again as \"again!\", n_surplus as \"surplus!\",
-            n_refused as \"refused!\", n_lost as \"lost!\", n_open as \"open!\", tokens_in as \"tokens_in!\",
-            tokens_out as \"tokens_out!\"
-        from asking_status
-        where $1::int is null or sweep = (select slug from sweep where id = $1)
-        order by sweep, name",
-        sweep
+        "with told as (
+            select asking_id, nth, estimate, tokens_in, tokens_out, cost,
+                case when $2::timestamptz is null or ended_at <= $2 then outcome else 'open' end as outcome
+            from asked
+            where $2::timestamptz is null or asked_at <= $2
+        )
+        select sweep.slug as sweep, asking.name, asking.kind, asking.model, asking.budget,
+            case when $2::timestamptz is null then asking.spent
+                else coalesce(sum(case outcome
+                    when 'refused' then 0
+                    when 'open' then told.estimate
+                    else coalesce(told.cost, told.estimate) end), 0) end as \"spent!\",
+            coalesce(sum(told.cost) filter (where outcome <> 'open'), 0) as \"cost!\",
+            count(told.nth) filter (where outcome = 'answered') as \"answered!\",
+            count(told.nth) filter (where outcome = 'answered' and nth > 0) as \"again!\",
+            count(told.nth) filter (where outcome = 'surplus') as \"surplus!\",
+            count(told.nth) filter (where outcome = 'refused') as \"refused!\",
+            count(told.nth) filter (where outcome = 'lost') as \"lost!\",
+            count(told.nth) filter (where outcome = 'open') as \"open!\",
+            coalesce(sum(told.tokens_in) filter (where outcome <> 'open'), 0)::bigint as \"tokens_in!\",
+            coalesce(sum(told.tokens_out) filter (where outcome <> 'open'), 0)::bigint as \"tokens_out!\"
+        from asking
+        join sweep on sweep.id = asking.sweep_id
+        left join told on told.asking_id = asking.id
+        where $1::int is null or asking.sweep_id = $1
+        group by sweep.slug, asking.id
+        order by sweep.slug, asking.name",
+        sweep,
+        until
     )
     .fetch_all(pool)
     .await

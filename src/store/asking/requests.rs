@@ -242,19 +242,48 @@ pub async fn replies(database: impl sqlx::PgExecutor<'_>, key: &Hash) -> anyhow:
         .collect())
 }
 
+/// The block that pays for answers of batch files to a job, by its name, and its sweep's file; none where no block wants it.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn payer(tx: &mut Tx<'_>, key: &Hash) -> anyhow::Result<Option<(String, String)>> {
+    let row = sqlx::query!(
+        "select asking.name, sweep.definition
+        from asking_job
+        join asking on asking.id = asking_job.asking_id
+        join sweep on sweep.id = asking.sweep_id
+        where asking_job.key = $1
+        order by asking.id
+        limit 1",
+        &key.0[..]
+    )
+    .fetch_optional(&mut **tx)
+    .await
+    .context("look who pays")?;
+    Ok(row.map(|it| (it.name, it.definition)))
+}
+
+/// What came in a batch file.
+#[derive(Clone, Copy, Debug)]
+pub struct Imported<'a> {
+    /// Who was asked.
+    pub model: &'a str,
+    /// The hash of the texts that were sent.
+    pub prompt: &'a Hash,
+    /// The answer's body.
+    pub raw: &'a str,
+    /// What was read of it.
+    pub reply: &'a Reply,
+    /// The share of the block's prices that it costs.
+    pub share: f64,
+}
+
 /// Writes an answer that came in a batch file to the `nth` question of a job; false if that question has an answer.
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn import(
-    tx: &mut Tx<'_>,
-    key: &Hash,
-    nth: u16,
-    model: &str,
-    prompt: &Hash,
-    raw: &str,
-    reply: &Reply,
-) -> anyhow::Result<bool> {
+pub async fn import(tx: &mut Tx<'_>, key: &Hash, nth: u16, it: &Imported<'_>) -> anyhow::Result<bool> {
+    let Imported { model, prompt, raw, reply, share } = *it;
     let n_new = sqlx::query!(
         "with payer as (
             select asking.id, input_price, output_price
@@ -267,7 +296,7 @@ pub async fn import(
             insert into asked (key, nth, asking_id, model, endpoint, prompt, outcome, ended_at, raw, content, refusal, finish, snapshot,
                 tokens_in, tokens_out, cost)
             select $1, $2, (select id from payer), $3, 'batch', $4, 'answered', now(), $5, $6, $7, $8, $9, $10, $11,
-                (select (input_price * $10::int + output_price * $11::int) / 1e6 from payer)
+                (select $12::float8 * (input_price * $10::int + output_price * $11::int) / 1e6 from payer)
             on conflict (key, nth) where outcome = 'answered' do nothing
             returning asking_id, cost
         ),
@@ -285,7 +314,8 @@ pub async fn import(
         reply.finish,
         reply.snapshot,
         count(reply.tokens_in),
-        count(reply.tokens_out)
+        count(reply.tokens_out),
+        share
     )
     .fetch_optional(&mut **tx)
     .await

@@ -54,7 +54,7 @@ pub(super) const CAPTION: &[&str] = &[
 ];
 
 /// The keys of `prices`.
-const PRICES: &[&str] = &["input", "output"];
+const PRICES: &[&str] = &["input", "output", "batch"];
 
 /// Who is asked unless the block says otherwise.
 const MODEL: &str = "gpt-4o";
@@ -120,7 +120,8 @@ fn terms(block: &Block, max_tokens: u32, title: &'static str, around: &Wants) ->
         plain.ok()
     });
     let rate = |key: &str| block.number(key, "a number above 0", |it| it > 0.0);
-    let prices = prices(block);
+    let (prices, batch) = prices(block).unzip();
+    let assumed = prices.is_none();
     let budget = block.number("budget", "a number of US dollars, at least 0", |it| it >= 0.0);
     let prices = prices.or_else(|| listed_prices(&model));
     let is_free = prices.is_some_and(|it| it.input == 0.0 && it.output == 0.0);
@@ -146,10 +147,13 @@ fn terms(block: &Block, max_tokens: u32, title: &'static str, around: &Wants) ->
         tokens_per_minute: rate("tokens_per_minute"),
         budget,
         prices,
+        assumed,
+        batch: batch.unwrap_or(1.0),
     }
 }
 
-fn prices(block: &Block) -> Option<Prices> {
+/// Of tokens, and the share of it that batches cost.
+fn prices(block: &Block) -> Option<(Prices, f64)> {
     let value = block.get("prices")?;
     let DeValue::Table(table) = value.get_ref() else {
         block.wrong_type("prices", value, "a table", "write `prices = { input = 2.5, output = 10.0 }`".to_owned());
@@ -164,7 +168,9 @@ fn prices(block: &Block) -> Option<Prices> {
         inner.number(key, "a number of US dollars for 10^6 tokens, at least 0", |it| it >= 0.0)
     };
     let (input, output) = (price("input"), price("output"));
-    Some(Prices { input: input?, output: output? })
+    let batch =
+        inner.number("batch", "a number from 0 to 1: 0.5 for half of the price", |it| (0.0..=1.0).contains(&it));
+    Some((Prices { input: input?, output: output? }, batch.unwrap_or(1.0)))
 }
 
 fn aspects(block: &Block) -> Vec<Aspect> {

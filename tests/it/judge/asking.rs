@@ -1,5 +1,8 @@
 //! Asking over the wire: what goes out, what is kept, and that nothing is asked twice.
 
+use jobctl::store::artifact::Artifacts;
+use jobctl::store::read::{findings, findings_at};
+
 use super::server::{Answer, KEY, SNAPSHOT, Server, TOKENS, Taste};
 use super::{LONG, judged};
 use crate::support::database::Database;
@@ -51,6 +54,27 @@ async fn each_pair_is_asked_for_in_both_orders_and_never_again() {
     assert_eq!((&spent["answered"], &spent["lost"], &spent["again"]), (&6.into(), &0.into(), &0.into()));
     assert_eq!(spent["tokens_in"], 6 * TOKENS.0);
     assert!(db.jobctl(["status"], 0).out.contains("$0.0210"));
+
+    // The report has it beside the verdicts, as it is now and as it was before anything was asked.
+    let artifacts = Artifacts::new(db.home.path().join("store"));
+    let found = findings(&db.pool, &artifacts, 1).await.unwrap();
+    let cost = &found.asked[0];
+    assert_eq!((cost.name.as_str(), cost.answered, cost.tokens_out), ("gpt", 6, 6 * TOKENS.1 as i64));
+    assert!((cost.spent - 6.0 * price).abs() < 1e-9 && (cost.cost - 6.0 * price).abs() < 1e-9, "{cost:?}");
+    let out = db.home.path().join("report");
+    let written = jobctl::report::write(&found, &out, &jobctl::report::Options::default()).unwrap();
+    let page = std::fs::read_to_string(written.html).unwrap();
+    let table = page.split_once("What judging has cost").unwrap().1.split_once("</table>").unwrap().0;
+    for word in [">gpt<", ">gpt-4o<", ">6<", ">6,000<", ">0.0210<", ">5.00<", "0 % of it spent"] {
+        assert!(table.contains(word), "{word}: {table}");
+    }
+    let before = sqlx::query_scalar("select min(asked_at) - interval '1 ms' from asked").fetch_one(&db.pool).await;
+    let found = findings_at(&db.pool, &artifacts, 1, before.unwrap()).await.unwrap();
+    assert_eq!((found.asked[0].answered, found.asked[0].open, found.asked[0].spent), (0, 0, 0.0));
+    let between = sqlx::query_scalar("select max(asked_at) from asked").fetch_one(&db.pool).await;
+    let then = &findings_at(&db.pool, &artifacts, 1, between.unwrap()).await.unwrap().asked[0];
+    assert_eq!(then.answered + then.open, 6);
+    assert!(then.open >= 1 && then.spent > then.cost && then.cost < 6.0 * price, "{then:?}");
 
     // The same again, and the same under another name and the other way round, is known.
     let again = db.jobctl(["enqueue", path.to_str().unwrap(), "--json"], 0).json();

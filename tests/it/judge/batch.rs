@@ -28,7 +28,7 @@ fn answered(requests: &Path, wrong: impl Fn(usize) -> bool) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_exported_and_answered_elsewhere_ends_as_if_it_were_asked_here() {
     let db = Database::new().await;
-    db.enqueue_judged("batch", 3, "");
+    db.enqueue_judged("batch", 3, "prices = { input = 2.5, output = 10.0, batch = 0.5 }");
     let out = db.home.path().join("requests.jsonl");
     let results = db.home.path().join("results.jsonl");
     let (out_text, results_text) = (out.to_str().unwrap(), results.to_str().unwrap());
@@ -69,7 +69,8 @@ async fn what_is_exported_and_answered_elsewhere_ends_as_if_it_were_asked_here()
     assert_eq!(db.text("select distinct rater from verdict").await, SNAPSHOT);
     let status = db.jobctl(["status", "--json"], 0).json();
     assert_eq!((&status["asking"][0]["answered"], &status["asking"][0]["again"]), (&7.into(), &1.into()));
-    assert!((status["asking"][0]["spent"].as_f64().unwrap() - 7.0 * 0.0035).abs() < 1e-9);
+    // 1,000 tokens at 2.50 and 100 at 10 for 10^6 of them, at half of the price.
+    assert!((status["asking"][0]["spent"].as_f64().unwrap() - 7.0 * 0.0035 / 2.0).abs() < 1e-9);
 }
 
 #[tokio::test(flavor = "multi_thread")]

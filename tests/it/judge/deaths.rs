@@ -34,6 +34,7 @@ async fn n_waiting(db: &Database) -> i64 {
 }
 
 async fn rescued(db: &Database, server: &Server) {
+    db.give_up().await;
     db.ask_all(server);
     assert_eq!(db.number("select count(*) from attempt where outcome = 'lost'").await, 1);
     assert_eq!(db.number("select count(*) from attempt where outcome = 'done'").await, 1);
@@ -145,6 +146,7 @@ async fn a_storm_of_kills_leaves_each_question_one_answer() {
         tokio::time::sleep(std::time::Duration::from_millis(700 + 170 * round)).await;
         worker.signal(Signal::KILL);
         worker.wait(LONG);
+        db.give_up().await;
     }
     db.ask_all(&server);
     db.check_judged(16, 48).await;

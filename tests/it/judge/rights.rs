@@ -58,6 +58,7 @@ async fn the_answer_of_a_worker_that_slept_is_kept_and_counts_as_no_second_vote(
     let slow = db.asker(&server);
     wait_until("it has asked", LONG, async || server.seen().len() == 1).await;
     slow.signal(Signal::STOP);
+    db.give_up().await;
     db.ask_all(&server);
     assert_eq!(server.seen().len(), 2);
     db.check_judged(1, 3).await;

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use jobctl::job::Hash;
 use jobctl::job::task::making::Part;
 use jobctl::job::task::{Origin, Step, Task};
+use jobctl::labels::Area;
 use jobctl::plan::{EdgeKind, Plan, plan};
 use jobctl::sweep::inventory::{Data, DataFile};
 use jobctl::sweep::making::Prompts;
 use jobctl::sweep::packages::PackageFiles;
+use jobctl::sweep::patches::PatchBox;
 use jobctl::sweep::prompts::Prompt;
 use jobctl::sweep::{Inventory, Sweep};
 
@@ -55,6 +57,48 @@ fn planned(text: &str, blocks: &[&[(&str, &str)]]) -> (Plan, Inventory) {
     check_laws(&plan);
     assert_eq!(plan.cells.len() as u64, sweep.n_cells(&inventory));
     (plan, inventory)
+}
+
+#[test]
+fn patches_of_generated_pictures_wait_for_them() {
+    let text = "name = \"t\"\n[[generate]]\nname = \"g\"\nmodel = \"m\"\nprompts = [\"one\", \"two\"]\nsize = 64\n\
+        seed = [0, 1]\n[[patches]]\nname = \"parts\"\nof = \"g\"\nboxes = \"boxes.csv\"\n[evaluate]\nmetrics = [\"glcm_score\"]\n";
+    let sweep = parse(text);
+    let mut inventory = Inventory::default();
+    resources(&sweep, &mut inventory);
+    let part = |line: u64, sample: &str, source: Option<&str>, x: u32| PatchBox {
+        line,
+        sample: sample.to_owned(),
+        source: source.map(str::to_owned),
+        area: Area { x, y: 8, width: 32, height: 16 },
+    };
+    inventory.patches = vec![vec![part(2, "a", None, 0), part(3, "p0002", Some("g seed=1"), 32)]];
+    let found = plan(&sweep, &inventory).unwrap();
+    check_laws(&found);
+    let names: Vec<&str> = found.sources.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["g seed=0", "g seed=1", "parts of g seed=0", "parts of g seed=1"]);
+    let patches: Vec<_> = found.cells.iter().filter(|it| it.source >= 2).collect();
+    let samples: Vec<_> = patches.iter().map(|it| (it.source, it.sample.as_str())).collect();
+    assert_eq!(samples, [(2, "a 32x16+0+8"), (3, "a 32x16+0+8"), (3, "p0002 32x16+32+8")]);
+    for it in patches {
+        let job = it.job.unwrap();
+        let Task::Evaluate(task) = &found.jobs[job].task else { panic!("a patch is scored") };
+        let parents: Vec<&Task> =
+            found.edges.iter().filter(|it| it.child == job).map(|it| &found.jobs[it.parent].task).collect();
+        assert!(matches!(parents.as_slice(), [made @ Task::Decode(_)] if made.key() == task.picture.content));
+        assert_eq!(task.picture.origin, Origin::Job);
+    }
+    // A row that would be left out is refused, each for what it is.
+    for (wrong, word) in [
+        (part(4, "b", None, 0), "line 4: `g` has no sample `b`"),
+        (part(5, "a", Some("g seed=2"), 0), "`g` has no source `g seed=2`; did you mean `g seed="),
+        (part(6, "a", None, 33), "line 6: 32×16 pixels at 33, 8 lie outside of `a`, which is 64×64"),
+    ] {
+        inventory.patches[0].push(wrong);
+        let error = plan(&sweep, &inventory).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+        inventory.patches[0].pop();
+    }
 }
 
 fn counts(plan: &Plan) -> Vec<(&'static str, usize)> {

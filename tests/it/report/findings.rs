@@ -197,6 +197,7 @@ pub fn findings(directory: &Path) -> Findings {
         trainings: Vec::new(),
         ratings: Vec::new(),
         verdicts: Vec::new(),
+        asked: Vec::new(),
         set_scores,
         failures: vec![
             Failure {

@@ -186,6 +186,7 @@ fn findings_of(directory: &Path, side: u32, picture: impl Fn(usize, (u32, u32), 
         jobs: vec![(State::Done, 153)],
         ratings: Vec::new(),
         verdicts: Vec::new(),
+        asked: Vec::new(),
         set_scores: (0..makers.len()).map(pooled).collect(),
         sources: makers
             .into_iter()

@@ -37,6 +37,43 @@ fn seeds_of_one_model_are_one_entrant_and_photographs_are_not_ranked() {
 }
 
 #[test]
+fn models_without_common_samples_are_compared_set_against_set() {
+    let all = analysed("all-pairs", |_| {});
+    assert!(all.unpaired.is_empty(), "what can be paired is");
+    let change = |findings: &mut Findings| {
+        let sana = findings.sources.iter().position(|it| it.name == "Sana").unwrap();
+        for it in findings.images.iter_mut().filter(|it| it.source == sana) {
+            it.sample = format!("other {}", it.sample);
+        }
+    };
+    let report = analysed("no-pairs", change);
+    let glcm = metric(&report, "glcm_score");
+    let sana = report.entrants.iter().position(|it| it.name == "Sana").unwrap();
+    let of_sana = |a: usize, b: usize| a == sana || b == sana;
+    assert!(report.comparisons.iter().all(|it| !of_sana(it.first, it.second)) && !report.comparisons.is_empty());
+    assert!(report.unpaired.iter().all(|it| of_sana(it.first, it.second)));
+    let n_models = report.entrants.iter().filter(|it| it.model.is_some()).count();
+    assert_eq!(report.unpaired.iter().filter(|it| it.metric == glcm).count(), n_models - 1);
+    for it in report.unpaired.iter().filter(|it| it.metric == glcm) {
+        let means = [it.first, it.second].map(|it| report.entrants[it].standings[glcm].mean.unwrap());
+        assert!((it.means[0] - means[0]).abs() < 1e-12 && (it.means[1] - means[1]).abs() < 1e-12);
+        assert!((it.difference - (means[0] - means[1])).abs() < 1e-12);
+        let interval = it.interval.unwrap();
+        assert!(interval.holds(it.difference) && interval.low < interval.high);
+        assert!(it.p_holm.unwrap() >= it.p.unwrap());
+    }
+    // Sana is worse by far more than the noise.
+    let tuned = report.entrants.iter().position(|it| it.name == "SD3-F16-WLF@2048").unwrap();
+    let far = report.unpaired.iter().find(|it| it.metric == glcm && it.first == tuned).unwrap();
+    assert!(far.p.unwrap() < 0.01 && far.interval.unwrap().low > 0.0, "{far:?}");
+    let folder = folder("no-pairs-page");
+    let mut findings = numbers(&folder);
+    change(&mut findings);
+    let page = std::fs::read_to_string(report::write(&findings, &folder, &Options::default()).unwrap().html).unwrap();
+    assert!(page.contains("<h3>Set against set</h3>"));
+}
+
+#[test]
 fn tiers_part_what_differs_and_join_what_does_not() {
     let report = analysed("tiers", |_| {});
     let tier = |name: &str, metric: usize| {

@@ -97,6 +97,24 @@ fn intervals_do_not_depend_on_how_many_threads_there_are() {
 }
 
 #[test]
+fn means_that_share_their_draws_have_the_intervals_that_each_has_alone() {
+    let bootstrap = Bootstrap { n_resamples: 333, seed: 11, level: 0.9 };
+    let column =
+        |n: usize, seed: usize| (0..n).map(|it| ((it * 37 + seed * 91) % 101) as f64 / 7.0).collect::<Vec<_>>();
+    // More than are summed at a time, of several lengths, and some of which no mean is drawn.
+    let mut columns: Vec<Vec<f64>> = (0..21).map(|it| column(if it % 4 == 1 { 40 } else { 57 }, it)).collect();
+    columns.extend([vec![], vec![1.0, 2.0], vec![3.0; 57], vec![f64::NAN; 57], column(3, 5)]);
+    let all: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
+    let mean = |values: &[f64], drawn: &[usize]| drawn.iter().map(|it| values[*it]).sum::<f64>() / drawn.len() as f64;
+    let alone: Vec<_> = all.iter().map(|it| bootstrap.bca_of_mean(it)).collect();
+    assert_eq!(bootstrap.bca_of_means(&all), alone);
+    assert_eq!(alone.iter().flatten().count(), 23);
+    let alone: Vec<_> = all.iter().map(|it| bootstrap.percentile(it.len(), |drawn| Some(mean(it, drawn)))).collect();
+    assert_eq!(bootstrap.percentile_of_means(&all), alone);
+    assert_eq!(alone.iter().flatten().count(), 23);
+}
+
+#[test]
 fn strata_are_drawn_each_for_itself() {
     let bootstrap = Bootstrap { n_resamples: 50, ..Bootstrap::default() };
     for drawn in bootstrap.replicates(&[3, 5, 1], <[usize]>::to_vec) {

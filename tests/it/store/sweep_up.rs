@@ -173,6 +173,23 @@ async fn every_law_is_seen_when_it_is_broken() {
             "scores",
             "insert into score select image_id, metric, variant, version, reference, value, why, note, job_id, scored_at - interval '1 second' from score limit 1",
         ),
+        ("judged", "update job_history set kind = 'judge' where kind = 'evaluate'"),
+        (
+            "heard",
+            "insert into verdict (key, first, second, aspect, judge, rater, shown, choice, job_id) select sha256('v'), sha256('a'), sha256('b'), 'x', 'machine', 'm', 'unknown', 'tie', min(id) from job_history",
+        ),
+        (
+            "spent",
+            "insert into asking (sweep_id, name, kind, model, spent) select id, 'gpt', 'judge', 'm', 0.75 from sweep limit 1; insert into asked (key, nth, asking_id, model, endpoint, prompt, estimate) select sha256('q'), 0, id, 'm', 'e', sha256('p'), 0.5 from asking",
+        ),
+        (
+            "unanswered",
+            "insert into asked (key, nth, model, endpoint, prompt, asked_at) values (sha256('q'), 0, 'm', 'e', sha256('p'), now() - interval '2 days')",
+        ),
+        (
+            "patches",
+            "insert into rating (key, picture, x, y, width, height, aspect, judge, rater, value, job_id) select sha256('r'), picture, width - 8, 0, 9, 8, 'quality', 'human', 'ann', 3, 1 from image limit 1",
+        ),
         (
             "named_artifacts",
             "insert into artifact values ('\\x0000000000000000000000000000000000000000000000000000000000000001', 1, 'text/plain', now() - interval '3 days')",
@@ -193,6 +210,6 @@ async fn every_law_is_seen_when_it_is_broken() {
         tx.rollback().await.unwrap();
     }
     assert!(missed.is_empty(), "not seen: {missed:?}");
-    assert_eq!(jobctl::store::check::CHECKS.len(), 14, "a law without a breach here");
+    assert_eq!(jobctl::store::check::CHECKS.len(), 19, "a law without a breach here");
     assert_eq!(jobctl::store::check::check(&db.pool).await.unwrap().len(), 0);
 }

@@ -81,6 +81,13 @@ impl Smtp {
         command
     }
 
+    /// The program on this server; however slow the machine, neither it nor the mail in its hand is taken for dead.
+    pub fn patient<'a>(&self, db: &Database, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = self.command(db, arguments);
+        command.env("JOBCTL_STALE_MS", "60000");
+        command
+    }
+
     /// Tells it what to do at some steps, in place of what it was told before.
     pub fn order(&self, orders: &str) {
         let draft = self.folder.path().join("orders.new");
