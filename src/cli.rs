@@ -16,6 +16,7 @@ pub mod log;
 mod logs;
 mod mail;
 mod model;
+mod named;
 mod pause;
 mod picture;
 mod priority;

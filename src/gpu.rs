@@ -6,6 +6,8 @@ pub mod kernels;
 pub mod linear;
 pub mod norm;
 pub mod pointwise;
+mod product;
+mod tile;
 pub mod tokens;
 
 use anyhow::{Context, bail};

@@ -14,7 +14,8 @@ use sqlx::PgPool;
 
 use super::Outcome;
 use super::judge::{Estimate, estimates};
-use super::lines::{plain, say, say_json};
+use super::lines::{say, say_json};
+use super::named;
 use crate::config::Config;
 use crate::database;
 use crate::job::State;
@@ -143,41 +144,16 @@ pub struct Loaded {
 /// # Errors
 /// The file cannot be read.
 pub fn load(path: &Path) -> anyhow::Result<Option<Loaded>> {
-    let Some(text) = text_of(path, "sweep", "jobs/")? else { return Ok(None) };
+    let Some(text) = named::text_of(path, "sweep", "jobs/")? else { return Ok(None) };
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
     match understand(text, &path.display().to_string(), base) {
         Ok(loaded) => Ok(Some(loaded)),
         Err(faults) => {
-            print(&faults);
+            named::print(&faults);
             eprintln!("nothing was enqueued");
             Ok(None)
         }
-    }
-}
-
-/// The text of a file that somebody named; none if there is no such file, which has been said then.
-///
-/// # Errors
-/// It is there and cannot be read.
-pub fn text_of(path: &Path, what: &str, examples: &str) -> anyhow::Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let path = path.display().to_string();
-            eprintln!("error: read the {what} {}: {error}", plain(&path));
-            eprintln!("  help: examples lie in {examples}; README.md explains every key");
-            Ok(None)
-        }
-        text => text.map(Some).with_context(|| format!("read the {what} {}", path.display())),
-    }
-}
-
-/// Prints the mistakes of a file.
-pub fn print(faults: &Faults) {
-    if std::io::stderr().is_terminal() {
-        eprintln!("{}", faults.for_terminal(100));
-    } else {
-        eprintln!("{}", plain(&faults.to_string()));
     }
 }
 

@@ -85,11 +85,11 @@ async fn past(pool: &PgPool, at: Option<&str>) -> anyhow::Result<Option<time::Of
 /// # Errors
 /// The file cannot be read.
 pub fn load(path: &Path) -> anyhow::Result<Option<(Definition, String)>> {
-    let Some(text) = super::enqueue::text_of(path, "report", "reports/")? else { return Ok(None) };
+    let Some(text) = super::named::text_of(path, "report", "reports/")? else { return Ok(None) };
     match Definition::parse(&text, &path.display().to_string()) {
         Ok(definition) => Ok(Some((definition, text))),
         Err(faults) => {
-            super::enqueue::print(&faults);
+            super::named::print(&faults);
             Ok(None)
         }
     }

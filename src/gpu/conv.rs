@@ -2,15 +2,15 @@
 
 mod backward;
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use self::backward::{OfInput, OfWeights};
-use super::kernels::{Matrix, multiply, transposed};
 use super::linear::linear;
-
-/// About how many numbers the patches of one part take: they should stay in a core's cache.
-const PART: usize = 1 << 19;
+use super::product::{BLOCK, Lanes, Rows, part};
+use super::tile::COLUMNS;
 
 /// Convolves `x` [B, C, H, W] with `weight` [O, C, K, K], the same stride and padding on both axes.
 ///
@@ -52,7 +52,7 @@ impl CustomOp2 for Conv {
         "convolution"
     }
 
-    /// Some rows of the result at a time: their patches are laid out side by side and multiplied with the weights.
+    /// A block of pixels of the result at a time: what they see is laid out as the product reads it.
     fn cpu_fwd(&self, x: &CpuStorage, at_x: &Layout, w: &CpuStorage, at_w: &Layout) -> Result<(CpuStorage, Shape)> {
         let (n_batch, n_in, height, width) = at_x.shape().dims4()?;
         let (n_out, n_in_of_w, kernel, _) = at_w.shape().dims4()?;
@@ -65,28 +65,20 @@ impl CustomOp2 for Conv {
         let plane = height * width;
         let x = &x.as_slice::<f32>()?[at_x.start_offset()..][..n_batch * n_in * plane];
         let k = n_in * kernel * kernel;
-        // The product takes columns of the weights: laid out so that they are whole runs.
-        let w = transposed(&w.as_slice::<f32>()?[at_w.start_offset()..][..n_out * k], n_out, k);
-        let w = Matrix { values: &w, row_stride: 1, column_stride: n_out };
+        let w = &w.as_slice::<f32>()?[at_w.start_offset()..][..n_out * k];
+        let w = Rows::new(Lanes::contiguous(w, k));
         let out_plane = out_height * out_width;
         let mut y = vec![0_f32; n_batch * n_out * out_plane];
-        let rows = (PART / (k * out_width)).clamp(1, out_height);
         for (x, y) in x.chunks(n_in * plane).zip(y.chunks_mut(n_out * out_plane)) {
-            let parts: Vec<(usize, Vec<&mut [f32]>)> = split_rows(y, out_plane, rows * out_width);
-            parts.into_par_iter().for_each_init(
-                || (Vec::new(), Vec::new()),
-                |(patches, product), (first, mut channels)| {
-                    let n = channels[0].len();
-                    patches.resize(k * n, 0.0);
-                    product.resize(n_out * n, 0.0);
-                    self.lay_out(x, (height, width), kernel, first / out_width, out_width, patches);
-                    let patches = Matrix { values: patches, row_stride: n, column_stride: 1 };
-                    multiply((n_out, k, n), w, patches, product, n, false);
-                    for (channel, product) in channels.iter_mut().zip(product.chunks(n)) {
-                        channel.copy_from_slice(product);
-                    }
-                },
-            );
+            let seen = Seen { conv: self, x, height, width, kernel, out_width };
+            split(y, out_plane).into_par_iter().for_each_init(Vec::new, |panels, (first, mut channels)| {
+                for (idx, stretch) in w.stretches().iter().enumerate() {
+                    let n_padded = channels[0].len().next_multiple_of(COLUMNS);
+                    panels.resize(n_padded * stretch.len(), 0.0);
+                    seen.lay_out(stretch.clone(), first, channels[0].len(), panels);
+                    part(&w, idx, 0, panels, &mut channels, idx > 0);
+                }
+            });
         }
         Ok((CpuStorage::F32(y), (n_batch, n_out, out_height, out_width).into()))
     }
@@ -108,87 +100,66 @@ impl CustomOp2 for Conv {
     }
 }
 
-/// The planes of one image cut into parts of `n` numbers: each part's first number and its piece of every plane.
-fn split_rows(image: &mut [f32], plane: usize, n: usize) -> Vec<(usize, Vec<&mut [f32]>)> {
-    let mut parts: Vec<(usize, Vec<&mut [f32]>)> = (0..plane).step_by(n).map(|first| (first, Vec::new())).collect();
-    for plane in image.chunks_mut(plane) {
-        for (piece, part) in plane.chunks_mut(n).zip(&mut parts) {
-            part.1.push(piece);
+/// The planes of one image cut into blocks of pixels: each block's first pixel and its piece of every plane.
+fn split(image: &mut [f32], plane: usize) -> Vec<(usize, Vec<&mut [f32]>)> {
+    let mut blocks: Vec<(usize, Vec<&mut [f32]>)> =
+        (0..plane).step_by(BLOCK).map(|first| (first, Vec::new())).collect();
+    for plane in image.chunks_mut(plane.max(1)) {
+        for (piece, block) in plane.chunks_mut(BLOCK).zip(&mut blocks) {
+            block.1.push(piece);
         }
     }
-    parts
+    blocks
 }
 
-impl Conv {
-    /// Fills `patches` [C·K·K, rows·out_width] with what the rows from `first` on see of `x`, zeros outside it.
-    fn lay_out(
-        &self,
-        x: &[f32],
-        size: (usize, usize),
-        kernel: usize,
-        first: usize,
-        out_width: usize,
-        patches: &mut [f32],
-    ) {
-        let n = patches.len() / (x.len() / (size.0 * size.1) * kernel * kernel);
-        let mut lines = patches.chunks_mut(n);
-        for channel in x.chunks(size.0 * size.1) {
-            for at in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
-                let Some(line) = lines.next() else { return };
-                for (row, line) in line.chunks_mut(out_width).enumerate() {
-                    let Some((from, to, start)) = self.seen(size, at, first + row, out_width) else {
-                        line.fill(0.0);
-                        continue;
-                    };
-                    line[..from].fill(0.0);
-                    line[to..].fill(0.0);
-                    if self.stride == 1 {
-                        line[from..to].copy_from_slice(&channel[start..start + to - from]);
+/// What each pixel of the result sees of one image.
+struct Seen<'a> {
+    conv: &'a Conv,
+    x: &'a [f32],
+    height: usize,
+    width: usize,
+    kernel: usize,
+    out_width: usize,
+}
+
+impl Seen<'_> {
+    /// Fills panels of columns, a column for each of `n` pixels of the result from `first` on, with a stretch of what they
+    /// see: channel by channel, row by row of the kernel; zeros outside the image.
+    fn lay_out(&self, stretch: Range<usize>, first: usize, n: usize, panels: &mut [f32]) {
+        let (stride, padding) = (self.conv.stride, self.conv.padding);
+        let depth = stretch.len();
+        for (number, seen) in stretch.enumerate() {
+            let (channel, dy, dx) = (seen / self.kernel.pow(2), seen / self.kernel % self.kernel, seen % self.kernel);
+            let plane = &self.x[channel * self.height * self.width..][..self.height * self.width];
+            // The columns of the result whose pixel lies inside the image.
+            let inside = padding.saturating_sub(dx).div_ceil(stride).min(self.out_width)
+                ..(self.width + padding).saturating_sub(dx).div_ceil(stride).min(self.out_width);
+            let mut at = first;
+            while at < first + n {
+                // Up to the end of a row of the result or of a panel.
+                let (row, column) = (at / self.out_width, at % self.out_width);
+                let lane = (at - first) % COLUMNS;
+                let length = (self.out_width - column).min(COLUMNS - lane).min(first + n - at);
+                let panel = (at - first) / COLUMNS * COLUMNS * depth;
+                let to = &mut panels[panel + number * COLUMNS + lane..][..length];
+                let y = (row * stride + dy).wrapping_sub(padding);
+                let from = inside.start.clamp(column, column + length) - column;
+                let end = inside.end.clamp(column + from, column + length) - column;
+                if y >= self.height || from == end {
+                    to.fill(0.0);
+                } else {
+                    to[..from].fill(0.0);
+                    to[end..].fill(0.0);
+                    let start = y * self.width + (column + from) * stride + dx - padding;
+                    if stride == 1 {
+                        to[from..end].copy_from_slice(&plane[start..start + end - from]);
                     } else {
-                        let pixels = channel[start..].iter().step_by(self.stride);
-                        line[from..to].iter_mut().zip(pixels).for_each(|(to, from)| *to = *from);
+                        let pixels = plane[start..].iter().step_by(stride);
+                        to[from..end].iter_mut().zip(pixels).for_each(|(to, from)| *to = *from);
                     }
                 }
+                at += length;
             }
         }
-    }
-
-    /// The opposite of [`lay_out`](Self::lay_out): adds each number of `patches` to the pixel of `x` that it was of.
-    fn fold(
-        &self,
-        patches: &[f32],
-        size: (usize, usize),
-        kernel: usize,
-        first: usize,
-        out_width: usize,
-        x: &mut [f32],
-    ) {
-        let n = patches.len() / (x.len() / (size.0 * size.1) * kernel * kernel);
-        let mut lines = patches.chunks(n);
-        for channel in x.chunks_mut(size.0 * size.1) {
-            for at in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
-                let Some(line) = lines.next() else { return };
-                for (row, line) in line.chunks(out_width).enumerate() {
-                    let Some((from, to, start)) = self.seen(size, at, first + row, out_width) else { continue };
-                    let pixels = channel[start..].iter_mut().step_by(self.stride);
-                    line[from..to].iter().zip(pixels).for_each(|(from, to)| *to += *from);
-                }
-            }
-        }
-    }
-
-    /// Of row `row` of the result, at place `(dy, dx)` of the window: from which column to which its pixels lie inside
-    /// the picture, and where the first of them is; none if there are none.
-    fn seen(
-        &self,
-        (height, width): (usize, usize),
-        (dy, dx): (usize, usize),
-        row: usize,
-        out_width: usize,
-    ) -> Option<(usize, usize, usize)> {
-        let from = self.padding.saturating_sub(dx).div_ceil(self.stride).min(out_width);
-        let to = (width + self.padding).saturating_sub(dx).div_ceil(self.stride).clamp(from, out_width);
-        let y = (row * self.stride + dy).wrapping_sub(self.padding);
-        (y < height && from < to).then(|| (from, to, y * width + from * self.stride + dx - self.padding))
     }
 }

@@ -2,59 +2,8 @@
 
 use multiversion::multiversion;
 
-/// A matrix inside a slice: where its numbers stand.
-#[derive(Clone, Copy)]
-pub struct Matrix<'a> {
-    /// The numbers.
-    pub values: &'a [f32],
-    /// From one row to the next.
-    pub row_stride: usize,
-    /// From one column to the next.
-    pub column_stride: usize,
-}
-
-/// c = a·b, or c += a·b, of `a` [m, k] and `b` [k, n]; `c` is row by row, `row_stride` from one row to the next. One thread.
-pub fn multiply((m, k, n): (usize, usize, usize), a: Matrix, b: Matrix, c: &mut [f32], row_stride: usize, add: bool) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    let last = |rows: usize, columns: usize, it: Matrix| (rows - 1) * it.row_stride + (columns - 1) * it.column_stride;
-    assert!(k > 0 && row_stride >= n);
-    assert!(last(m, k, a) < a.values.len() && last(k, n, b) < b.values.len());
-    assert!((m - 1) * row_stride + n <= c.len());
-    let beta = if add { 1.0 } else { 0.0 };
-    #[expect(unsafe_code, reason = "all that is read and written lies inside the slices: asserted just above")]
-    unsafe {
-        matrixmultiply::sgemm(
-            m,
-            k,
-            n,
-            1.0,
-            a.values.as_ptr(),
-            a.row_stride as isize,
-            a.column_stride as isize,
-            b.values.as_ptr(),
-            b.row_stride as isize,
-            b.column_stride as isize,
-            beta,
-            c.as_mut_ptr(),
-            row_stride as isize,
-            1,
-        );
-    }
-}
-
-/// [rows, columns] to [columns, rows].
-pub fn transposed(values: &[f32], n_rows: usize, n_columns: usize) -> Vec<f32> {
-    assert_eq!(values.len(), n_rows * n_columns);
-    let mut turned = vec![0.0; values.len()];
-    for (row, values) in values.chunks(n_columns.max(1)).enumerate() {
-        for (column, value) in values.iter().enumerate() {
-            turned[column * n_rows + row] = *value;
-        }
-    }
-    turned
-}
+/// Queries that attention takes at a time: a panel of columns.
+pub(super) const QUERIES: usize = super::tile::COLUMNS;
 
 /// e^x to 2 units in the last place; 0 below −87.3, and at most e^88.
 #[inline(always)]
@@ -93,25 +42,28 @@ pub fn affine_silu(from: &[f32], to: &mut [f32], factor: f32, summand: f32) {
     }
 }
 
-/// Raises each top to the largest score of its column; `scores` has a row for each key.
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-pub fn raise_tops(scores: &[f32], tops: &mut [f32]) {
-    for row in scores.chunks_exact(tops.len().max(1)) {
+/// One step of a streaming softmax for `N` queries at a time; `scores` has a row for each key. Raises each top to the
+/// largest score of its column, turns scores into e^(score − top), takes them into the sums of their columns, and answers
+/// with what earlier sums were multiplied by.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
+pub fn soften(scores: &mut [[f32; QUERIES]], tops: &mut [f32; QUERIES], sums: &mut [f32; QUERIES]) -> [f32; QUERIES] {
+    let mut shrink = *tops;
+    for row in scores.iter() {
         for (top, score) in tops.iter_mut().zip(row) {
             *top = if *score > *top { *score } else { *top };
         }
     }
-}
-
-/// Turns scores into e^(score − top of its column), and adds them to the sum of their column.
-#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
-pub fn exponentials(scores: &mut [f32], tops: &[f32], sums: &mut [f32]) {
-    for row in scores.chunks_exact_mut(tops.len().max(1)) {
-        for ((score, top), sum) in row.iter_mut().zip(tops).zip(sums.iter_mut()) {
-            *score = exp(*score - *top);
-            *sum += *score;
+    for idx in 0..QUERIES {
+        shrink[idx] = exp(shrink[idx] - tops[idx]);
+        sums[idx] *= shrink[idx];
+    }
+    for row in scores {
+        for idx in 0..QUERIES {
+            row[idx] = exp(row[idx] - tops[idx]);
+            sums[idx] += row[idx];
         }
     }
+    shrink
 }
 
 /// The sum and the sum of squares about `shift`, in f64 at the end of every 16 lanes' run.
@@ -149,17 +101,25 @@ pub fn normalise(from: &[f32], to: &mut [f32], mean: f32, scale: f32) {
 
 #[cfg(test)]
 mod tests {
-    use super::exponentials;
+    use super::{QUERIES, soften};
 
     #[test]
     fn exponentials_are_those_of_the_standard_library() {
-        let xs: Vec<f32> = (-90_000..=0).map(|it| it as f32 / 1000.0).collect();
-        let (mut ours, mut sums) = (xs.clone(), vec![0.0; xs.len()]);
-        exponentials(&mut ours, &vec![0.0; xs.len()], &mut sums);
-        for ((x, ours), sum) in xs.iter().zip(&ours).zip(&sums) {
-            let wanted = if *x < -87.3 { 0.0 } else { x.exp() };
+        for (idx, x) in (-90_000..=0).map(|it| it as f32 / 1000.0).enumerate() {
+            let (mut scores, mut tops, mut sums) = ([[0.0; QUERIES]], [0.0; QUERIES], [0.0; QUERIES]);
+            let column = idx % QUERIES;
+            scores[0][column] = x;
+            soften(&mut scores, &mut tops, &mut sums);
+            let (ours, wanted) = (scores[0][column], if x < -87.3 { 0.0 } else { x.exp() });
             assert!((ours - wanted).abs() <= 3e-7 * wanted, "{x} {ours} {wanted}");
-            assert_eq!(ours, sum);
+            assert_eq!(ours, sums[column]);
         }
+    }
+
+    #[test]
+    fn a_first_step_forgets_the_sums_before_it() {
+        let (mut scores, mut tops, mut sums) = ([[2.0; QUERIES]; 3], [f32::NEG_INFINITY; QUERIES], [0.0; QUERIES]);
+        assert_eq!(soften(&mut scores, &mut tops, &mut sums), [0.0; QUERIES]);
+        assert_eq!((tops, sums), ([2.0; QUERIES], [3.0; QUERIES]));
     }
 }

@@ -1,9 +1,8 @@
 //! The product with a layer's weights.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
-use super::kernels::{Matrix, multiply};
+use super::product::{Lanes, multiply};
 
 /// x·wᵀ of `x` [M, K] and `w` [N, K]: [M, N].
 ///
@@ -29,42 +28,7 @@ impl CustomOp2 for Linear {
         let x = &x.as_slice::<f32>()?[at_x.start_offset()..][..m * k];
         let w = &w.as_slice::<f32>()?[at_w.start_offset()..][..n * k];
         let mut y = vec![0_f32; m * n];
-        // Rows or columns are shared out among the threads, whichever there are more of.
-        let n_threads = rayon::current_num_threads();
-        if m >= n_threads * 16 || m >= n {
-            let rows = m.div_ceil(n_threads).max(1);
-            y.par_chunks_mut(rows * n).zip(x.par_chunks(rows * k)).for_each(|(y, x)| {
-                let x = Matrix { values: x, row_stride: k, column_stride: 1 };
-                let w = Matrix { values: w, row_stride: 1, column_stride: k };
-                multiply((x.values.len() / k, k, n), x, w, y, n, false);
-            });
-        } else {
-            let columns = n.div_ceil(n_threads).max(1);
-            let parts: Vec<(usize, Vec<f32>)> = w
-                .par_chunks(columns * k)
-                .enumerate()
-                .map(|(idx, w)| {
-                    let n_own = w.len() / k;
-                    let mut part = vec![0_f32; m * n_own];
-                    let w = Matrix { values: w, row_stride: 1, column_stride: k };
-                    multiply(
-                        (m, k, n_own),
-                        Matrix { values: x, row_stride: k, column_stride: 1 },
-                        w,
-                        &mut part,
-                        n_own,
-                        false,
-                    );
-                    (idx * columns, part)
-                })
-                .collect();
-            for (first, part) in parts {
-                let n_own = part.len() / m.max(1);
-                for (y, part) in y.chunks_mut(n).zip(part.chunks(n_own)) {
-                    y[first..first + n_own].copy_from_slice(part);
-                }
-            }
-        }
+        multiply(Lanes::contiguous(x, k), Lanes::contiguous(w, k), &mut y, false);
         Ok((CpuStorage::F32(y), (m, n).into()))
     }
 

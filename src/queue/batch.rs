@@ -1,17 +1,17 @@
 //! Claims and ends of many jobs at a time: one statement, one transaction, for all that are asked for at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::Tx;
 use super::claim::Claimed;
-use super::settle::release_children;
+use super::wake::{Call, notify};
+use super::{Tx, fence};
 use crate::job::needs::Offer;
-use crate::job::{JobId, Lease, State};
+use crate::job::{JobId, Lease};
 
 /// Takes ready jobs for slots of one worker that offer the same and have nothing loaded, in one statement: each with its
 /// slot, all of one lane and priority, and fewer than there are slots where fewer are ready. None also where a limit
@@ -64,10 +64,17 @@ pub async fn finish_many(tx: &mut Tx<'_>, jobs: &[(JobId, Lease)]) -> anyhow::Re
     .fetch_all(&mut **tx)
     .await
     .context("check the leases")?;
-    let asked: HashSet<(i64, i64)> = jobs.iter().map(|it| (it.0.0, it.1.0)).collect();
-    let own = locked.into_iter().filter_map(|it| Some((it.id, it.lease?))).filter(|it| asked.contains(it));
-    let (ids, leases): (Vec<i64>, Vec<i64>) = own.unzip();
-    sqlx::query!(
+    let leases: HashMap<i64, Option<i64>> = locked.into_iter().map(|it| (it.id, it.lease)).collect();
+    let is_held =
+        |job: JobId, lease: Lease| leases.get(&job.0).is_some_and(|it| *it == Some(lease.0) || fence::is_down());
+    let own: Vec<(JobId, Lease)> = jobs.iter().copied().filter(|it| is_held(it.0, it.1)).collect();
+    if own.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (ids, leases): (Vec<i64>, Vec<i64>) = own.iter().map(|it| (it.0.0, it.1.0)).unzip();
+    // A statement of its own: it sees the edges that an enqueue has added while the first one waited. Those children are
+    // locked in order too, before any is changed.
+    let ready = sqlx::query_scalar!(
         "with closed as (
             update attempt set ended_at = now(), outcome = 'done' where lease = any($2) and ended_at is null
         ),
@@ -76,18 +83,38 @@ pub async fn finish_many(tx: &mut Tx<'_>, jobs: &[(JobId, Lease)]) -> anyhow::Re
             where id = any($1)
             returning id, key, kind, lane, priority, n_attempts, max_attempts, limit_s, subject, affinity, megapixels, task,
                 created_at, started_at
+        ),
+        kept as (
+            insert into job_history (id, key, kind, lane, priority, state, n_attempts, max_attempts, limit_s, subject,
+                affinity, megapixels, task, created_at, started_at)
+            select id, key, kind, lane, priority, 'done', n_attempts, max_attempts, limit_s, subject, affinity,
+                megapixels, task::jsonb, created_at, started_at
+            from ended
+        ),
+        blocked as materialized (
+            select child, count(*)::int as n from job_edge where parent = any($1) group by child
+        ),
+        children as materialized (
+            select id from job where id in (select child from blocked) order by id for update
+        ),
+        released as (
+            update job
+            set n_blockers = n_blockers - blocked.n,
+                state = case when n_blockers = blocked.n then 'ready' else 'waiting' end,
+                run_at = case when n_blockers = blocked.n then now() else run_at end
+            from blocked join children on children.id = blocked.child
+            where job.id = children.id and job.state = 'waiting'
+            returning job.n_blockers
         )
-        insert into job_history (id, key, kind, lane, priority, state, n_attempts, max_attempts, limit_s, subject, affinity,
-            megapixels, task, created_at, started_at)
-        select id, key, kind, lane, priority, 'done', n_attempts, max_attempts, limit_s, subject, affinity,
-            megapixels, task::jsonb, created_at, started_at
-        from ended",
+        select coalesce(bool_or(n_blockers = 0), false) as \"ready!\" from released",
         &ids,
         &leases
     )
-    .execute(&mut **tx)
+    .fetch_one(&mut **tx)
     .await
     .context("end the jobs")?;
-    release_children(tx, &ids, State::Done).await?;
-    Ok(leases.into_iter().map(Lease).collect())
+    if ready {
+        notify(tx, Call::Ready).await?;
+    }
+    Ok(own.into_iter().map(|it| it.1).collect())
 }

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use uuid::Uuid;
 
+use super::batch::finish_many;
 use super::locks::{Reach, lock};
 use super::wake::{Call, notify};
 use super::{LeaseLost, Tx, backoff_limit_s, lanes};
@@ -21,10 +22,10 @@ const MOST_OOM: i16 = 1;
 /// # Errors
 /// [`LeaseLost`], and then the caller must roll back; or Postgres is out of reach.
 pub async fn finish(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    // Each a statement of its own: what an enqueue has added while we waited for the lock is only seen by the next.
-    own(tx, job, lease, Reach::Children).await?;
-    close_attempt(tx, lease, "done", None, None).await?;
-    end(tx, &[job.0], State::Done, None).await
+    if finish_many(tx, &[(job, lease)]).await?.is_empty() {
+        return Err(LeaseLost.into());
+    }
+    Ok(())
 }
 
 /// Holds a job's lease until the transaction ends, so that what is written meanwhile is the lease holder's.
@@ -303,7 +304,7 @@ pub(super) async fn put_back(tx: &mut Tx<'_>, job: JobId, within_s: f64) -> anyh
     notify(tx, Call::Ready).await
 }
 
-/// Ends jobs, whatever state they are in, and releases, skips or cancels what depends on them.
+/// Ends jobs without a result, whatever state they are in, and releases, skips or cancels what depends on them.
 pub(super) async fn end(tx: &mut Tx<'_>, jobs: &[i64], state: State, error: Option<&str>) -> anyhow::Result<()> {
     end_and_stop(tx, jobs, state, error, &[]).await
 }
@@ -320,7 +321,7 @@ async fn end_and_stop(
     let (mut state, mut error) = (state, error.map(str::to_owned));
     while !ending.is_empty() {
         let ended = move_to_history(tx, &ending, state, error.as_deref()).await?;
-        let orphans = release_children(tx, &ended, state).await?;
+        let orphans = release_children(tx, &ended).await?;
         if state == State::Failed {
             for sweep in stopping {
                 Box::pin(super::control::cancel_sweep(tx, *sweep)).await?;
@@ -359,8 +360,9 @@ async fn move_to_history(tx: &mut Tx<'_>, jobs: &[i64], state: State, error: Opt
     .context("end the job")
 }
 
-/// Takes ended parents off their children's counts. Returns the children that cannot run any more.
-pub(super) async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: State) -> anyhow::Result<Vec<i64>> {
+/// Takes parents that ended without a result off the counts of the children that can do without. Returns the children that
+/// cannot run any more.
+async fn release_children(tx: &mut Tx<'_>, parents: &[i64]) -> anyhow::Result<Vec<i64>> {
     // Children are locked in the order of their ids before anything changes: two parents that end
     // at the same time would otherwise wait for each other.
     let children = sqlx::query!(
@@ -381,7 +383,7 @@ pub(super) async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: St
         "with blocked as (
             select child, count(*)::int as n
             from job_edge
-            where parent = any($1) and ($2 or not needs)
+            where parent = any($1) and not needs
             group by child
         )
         update job
@@ -391,17 +393,13 @@ pub(super) async fn release_children(tx: &mut Tx<'_>, parents: &[i64], state: St
         from blocked
         where job.id = blocked.child and job.state = 'waiting'
         returning n_blockers = 0 as \"ready!\"",
-        parents,
-        state == State::Done
+        parents
     )
     .fetch_all(&mut **tx)
     .await
     .context("release the dependants")?;
     if released.contains(&true) {
         notify(tx, Call::Ready).await?;
-    }
-    if state == State::Done {
-        return Ok(Vec::new());
     }
     sqlx::query_scalar!(
         "select distinct job.id

@@ -3,11 +3,10 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::gpu::kernels::{Matrix, exponentials, multiply, raise_tops, transposed};
+use crate::gpu::kernels::{QUERIES, soften};
+use crate::gpu::product::{Columns, Lanes, Rows, part, product};
 
-/// Queries of one block.
-const QUERIES: usize = 256;
-/// Keys of one block.
+/// Keys of one block: the product with the values takes them as one stretch of its depth.
 const KEYS: usize = 256;
 
 /// softmax(q·kᵀ)·v of contiguous f32 [B, H, ·, ·]; `q` is scaled already. Streaming softmax: Milakov and Gimelshein 2018
@@ -40,56 +39,67 @@ impl CustomOp3 for Streaming {
         let k = &k.as_slice::<f32>()?[at_k.start_offset()..][..n * n_keys * width];
         let v = &v.as_slice::<f32>()?[at_v.start_offset()..][..n * n_keys * out_width];
         let mut y = vec![0_f32; n * n_queries * out_width];
-        let per_head = n_queries.div_ceil(QUERIES);
-        let heads = y.chunks_mut(n_queries * out_width).enumerate();
-        let blocks: Vec<(usize, usize, &mut [f32])> = heads
-            .flat_map(|(head, y)| y.chunks_mut(QUERIES * out_width).enumerate().map(move |(idx, y)| (head, idx, y)))
-            .collect();
-        debug_assert_eq!(blocks.len(), n * per_head);
-        blocks.into_par_iter().for_each_init(
-            || vec![0_f32; QUERIES * KEYS],
-            |scores, (head, idx, y)| {
-                let q = &q[(head * n_queries + idx * QUERIES) * width..][..y.len() / out_width * width];
+        if y.is_empty() || n_keys == 0 {
+            return Ok((CpuStorage::F32(y), (n_batch, n_heads, n_queries, out_width).into()));
+        }
+        // Every head's keys and values are laid out once, for all of its queries.
+        let blocks: Vec<Vec<Block>> = (0..n)
+            .into_par_iter()
+            .map(|head| {
                 let k = &k[head * n_keys * width..][..n_keys * width];
                 let v = &v[head * n_keys * out_width..][..n_keys * out_width];
-                stream(q, k, v, width, out_width, scores, y);
-            },
+                let pairs = k.chunks(KEYS * width).zip(v.chunks(KEYS * out_width));
+                pairs.map(|(k, v)| Block::new(k, v, width, out_width)).collect()
+            })
+            .collect();
+        let heads = y.chunks_mut(n_queries * out_width).zip(q.chunks(n_queries * width)).zip(&blocks);
+        let panels: Vec<_> = heads
+            .flat_map(|((y, q), blocks)| {
+                let panels = y.chunks_mut(QUERIES * out_width).zip(q.chunks(QUERIES * width));
+                panels.map(move |(y, q)| (y, q, blocks))
+            })
+            .collect();
+        panels.into_par_iter().with_min_len(4).for_each_init(
+            || vec![[0_f32; QUERIES]; KEYS],
+            |scores, (y, q, blocks)| stream(q, blocks, width, scores, y),
         );
         Ok((CpuStorage::F32(y), (n_batch, n_heads, n_queries, out_width).into()))
     }
 }
 
-/// One block of queries over all keys. Scores stand with a row for each key, so that the softmax works on whole runs of
-/// queries and the products read whole runs too.
-fn stream(q: &[f32], k: &[f32], v: &[f32], width: usize, out_width: usize, scores: &mut [f32], y: &mut [f32]) {
+/// Some keys, and the values that belong to them.
+struct Block {
+    n_keys: usize,
+    keys: Rows,
+    values: Rows,
+}
+
+impl Block {
+    fn new(k: &[f32], v: &[f32], width: usize, out_width: usize) -> Self {
+        let (keys, values) = (Lanes::contiguous(k, width), Lanes::contiguous(v, out_width));
+        Self { n_keys: keys.n, keys: Rows::new(keys), values: Rows::new(values.turned()) }
+    }
+}
+
+/// One panel of queries over all keys. The scores stand with a row for each key: so they already are the columns that the
+/// product with the values reads.
+fn stream(q: &[f32], blocks: &[Block], width: usize, scores: &mut [[f32; QUERIES]], y: &mut [f32]) {
     let n = q.len() / width;
-    let q = transposed(q, n, width);
-    let q = Matrix { values: &q, row_stride: n, column_stride: 1 };
-    let (mut tops, mut sums) = (vec![f32::NEG_INFINITY; n], vec![0_f32; n]);
-    let mut turned = vec![0_f32; out_width * n];
-    for (k, v) in k.chunks(KEYS * width).zip(v.chunks(KEYS * out_width)) {
-        let n_keys = k.len() / width;
-        let scores = &mut scores[..n * n_keys];
-        multiply((n_keys, width, n), Matrix { values: k, row_stride: width, column_stride: 1 }, q, scores, n, false);
-        let old = tops.clone();
-        raise_tops(scores, &mut tops);
-        let shrink: Vec<f32> = old.iter().zip(&tops).map(|(old, top)| (old - top).exp()).collect();
-        sums.iter_mut().zip(&shrink).for_each(|(sum, by)| *sum *= by);
-        for row in turned.chunks_mut(n) {
+    let out_width = y.len() / n;
+    let q = Columns::new(Lanes::contiguous(q, width));
+    let (mut tops, mut sums) = ([f32::NEG_INFINITY; QUERIES], [0_f32; QUERIES]);
+    let mut turned = vec![[0_f32; QUERIES]; out_width];
+    for block in blocks {
+        let scores = &mut scores[..block.n_keys];
+        product(&block.keys, &q, scores);
+        let shrink = soften(scores, &mut tops, &mut sums);
+        for row in &mut turned {
             row.iter_mut().zip(&shrink).for_each(|(it, by)| *it *= by);
         }
-        exponentials(scores, &tops, &mut sums);
-        let values = Matrix { values: v, row_stride: 1, column_stride: out_width };
-        multiply(
-            (out_width, n_keys, n),
-            values,
-            Matrix { values: scores, row_stride: n, column_stride: 1 },
-            &mut turned,
-            n,
-            true,
-        );
+        let mut rows: Vec<&mut [f32]> = turned.iter_mut().map(|it| it.as_mut_slice()).collect();
+        part(&block.values, 0, 0, scores.as_flattened(), &mut rows, true);
     }
-    for (column, row) in turned.chunks(n).enumerate() {
+    for (column, row) in turned.iter().enumerate() {
         for ((value, sum), y) in row.iter().zip(&sums).zip(y.chunks_mut(out_width)) {
             y[column] = value / sum;
         }

@@ -4,8 +4,11 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape};
 use rayon::prelude::*;
 
-use super::{Conv, PART};
-use crate::gpu::kernels::{Matrix, multiply};
+use super::Conv;
+use crate::gpu::product::{Lanes, multiply};
+
+/// About how many numbers the patches of one part take: they should stay in a core's cache.
+const PART: usize = 1 << 19;
 
 /// How many channels of the input go together.
 const CHANNELS: usize = 4;
@@ -66,12 +69,13 @@ impl CustomOp2 for OfInput {
             x.par_chunks_mut(CHANNELS * plane).enumerate().for_each(|(idx, x)| {
                 let n_own = x.len() / plane;
                 let k = n_own * window;
-                let w = Matrix { values: &w[idx * CHANNELS * window..], row_stride: 1, column_stride: n_in * window };
+                let w = &w[idx * CHANNELS * window..];
+                let w = Lanes { values: w, n: k, depth: n_out, stride: 1, depth_stride: n_in * window };
                 let mut patches = Vec::new();
                 for (first, n) in it.parts(n_own) {
                     patches.resize(k * n, 0.0);
-                    let g = Matrix { values: &g[first..], row_stride: out_plane, column_stride: 1 };
-                    multiply((k, n_out, n), w, g, &mut patches, n, false);
+                    let g = Lanes { values: &g[first..], n, depth: n_out, stride: 1, depth_stride: out_plane };
+                    multiply(w, g, &mut patches, false);
                     self.conv.fold(&patches, it.size, kernel, first / out_width, out_width, x);
                 }
             });
@@ -111,9 +115,8 @@ impl CustomOp2 for OfWeights {
                     for (first, n) in it.parts(n_own) {
                         patches.resize(k * n, 0.0);
                         self.conv.lay_out(x, it.size, it.kernel, first / out_width, out_width, &mut patches);
-                        let g = Matrix { values: &g[first..], row_stride: out_plane, column_stride: 1 };
-                        let p = Matrix { values: &patches, row_stride: 1, column_stride: n };
-                        multiply((n_out, n, k), g, p, &mut sum, k, true);
+                        let g = Lanes { values: &g[first..], n: n_out, depth: n, stride: out_plane, depth_stride: 1 };
+                        multiply(g, Lanes::contiguous(&patches, n), &mut sum, true);
                     }
                 }
                 sum
@@ -128,5 +131,79 @@ impl CustomOp2 for OfWeights {
             }
         }
         Ok((CpuStorage::F32(w), (n_out, n_in, self.kernel, self.kernel).into()))
+    }
+}
+
+impl Conv {
+    /// Fills `patches` [C·K·K, rows·out_width] with what the rows from `first` on see of `x`, zeros outside it.
+    fn lay_out(
+        &self,
+        x: &[f32],
+        size: (usize, usize),
+        kernel: usize,
+        first: usize,
+        out_width: usize,
+        patches: &mut [f32],
+    ) {
+        let n = patches.len() / (x.len() / (size.0 * size.1) * kernel * kernel);
+        let mut lines = patches.chunks_mut(n);
+        for channel in x.chunks(size.0 * size.1) {
+            for at in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
+                let Some(line) = lines.next() else { return };
+                for (row, line) in line.chunks_mut(out_width).enumerate() {
+                    let Some((from, to, start)) = self.seen(size, at, first + row, out_width) else {
+                        line.fill(0.0);
+                        continue;
+                    };
+                    line[..from].fill(0.0);
+                    line[to..].fill(0.0);
+                    if self.stride == 1 {
+                        line[from..to].copy_from_slice(&channel[start..start + to - from]);
+                    } else {
+                        let pixels = channel[start..].iter().step_by(self.stride);
+                        line[from..to].iter_mut().zip(pixels).for_each(|(to, from)| *to = *from);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The opposite of [`lay_out`](Self::lay_out): adds each number of `patches` to the pixel of `x` that it was of.
+    fn fold(
+        &self,
+        patches: &[f32],
+        size: (usize, usize),
+        kernel: usize,
+        first: usize,
+        out_width: usize,
+        x: &mut [f32],
+    ) {
+        let n = patches.len() / (x.len() / (size.0 * size.1) * kernel * kernel);
+        let mut lines = patches.chunks(n);
+        for channel in x.chunks_mut(size.0 * size.1) {
+            for at in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
+                let Some(line) = lines.next() else { return };
+                for (row, line) in line.chunks(out_width).enumerate() {
+                    let Some((from, to, start)) = self.seen(size, at, first + row, out_width) else { continue };
+                    let pixels = channel[start..].iter_mut().step_by(self.stride);
+                    line[from..to].iter().zip(pixels).for_each(|(from, to)| *to += *from);
+                }
+            }
+        }
+    }
+
+    /// Of row `row` of the result, at place `(dy, dx)` of the window: from which column to which its pixels lie inside
+    /// the picture, and where the first of them is; none if there are none.
+    fn seen(
+        &self,
+        (height, width): (usize, usize),
+        (dy, dx): (usize, usize),
+        row: usize,
+        out_width: usize,
+    ) -> Option<(usize, usize, usize)> {
+        let from = self.padding.saturating_sub(dx).div_ceil(self.stride).min(out_width);
+        let to = (width + self.padding).saturating_sub(dx).div_ceil(self.stride).clamp(from, out_width);
+        let y = (row * self.stride + dy).wrapping_sub(self.padding);
+        (y < height && from < to).then(|| (from, to, y * width + from * self.stride + dx - self.padding))
     }
 }
