@@ -6,6 +6,7 @@ pub mod bradley_terry;
 pub mod columns;
 pub mod correlation;
 pub mod coverage;
+pub mod crossed;
 pub mod dependent;
 pub mod describe;
 pub mod effect;

@@ -99,6 +99,8 @@ pub struct Images {
     pub model: Option<String>,
     /// Only the middle of each picture, this many pixels wide and high.
     pub crop: Option<u32>,
+    /// Only the pictures that this one of [`Sweep::finetune`] holds out.
+    pub held_out_of: Option<usize>,
 }
 
 /// Known damage to the pictures of another block: one source for each point of its axes.

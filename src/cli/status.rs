@@ -8,6 +8,7 @@ use crate::job::State;
 use crate::queue::why::{Why, waits};
 use crate::queue::{devices, limit, look};
 use crate::store::asking::spending;
+use crate::store::training::{self, Live};
 
 /// Show the sweeps, their jobs by state, and the workers.
 ///
@@ -32,6 +33,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let workers = look::workers(&pool).await?;
     let gpus = devices::gpus(&pool).await?;
     let underway = devices::underway(&pool, sweep).await?;
+    let training = training::live(&pool, sweep).await?;
     let waits = waits(&pool, sweep, config.times.stale).await?;
     let limits = limit::list(&pool).await?;
     let asking = spending(&pool, sweep, None).await?;
@@ -43,6 +45,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         let value = serde_json::json!({
             "sweeps": sweeps, "workers": workers, "underway": underway, "need_cuda": n_for_cuda, "has_cuda": has_cuda,
             "gpus": gpus, "waits": waits, "limits": limits, "asking": asking,
+            "training": training,
         });
         say_json(&value)?;
         return Ok(Outcome::Done);
@@ -89,6 +92,9 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         }
         say(format_args!("\n{rows}"));
     }
+    for it in &training {
+        say(told(it));
+    }
     super::judge::tell_spending(&asking);
     if workers.is_empty() {
         say("\nno worker is alive; start one with `jobctl worker`");
@@ -123,4 +129,16 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         say(format_args!("\n{rows}"));
     }
     Ok(Outcome::Done)
+}
+
+/// How a model that is being trained stands, in a line.
+fn told(it: &Live) -> String {
+    let mut said = vec![format!("job {} trains {}", it.job, plain(&it.model))];
+    match (it.loss, it.step) {
+        (Some(loss), Some(step)) => said.push(format!("loss {loss:.5} after step {step}")),
+        _ => said.push("no step is done yet".to_owned()),
+    }
+    said.extend(it.images_per_s.map(|it| format!("{it:.2} images a second")));
+    said.extend(it.held_out.map(|it| format!("held-out loss {it:.5}")));
+    said.join(", ")
 }

@@ -352,8 +352,12 @@ impl Task {
         }
     }
 
-    /// Equal work has an equal key and is done once, whichever sweep asks for it.
+    /// Equal work has an equal key and is done once, whichever sweep asks for it. How a run is watched and saved is not in
+    /// it ([`Finetune::essence`]).
     pub fn key(&self) -> Hash {
-        Hash::of_value(&(self.version(), self))
+        match self {
+            Self::Finetune(it) => Hash::of_value(&(self.version(), Self::Finetune(Box::new(it.essence())))),
+            _ => Hash::of_value(&(self.version(), self)),
+        }
     }
 }

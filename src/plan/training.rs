@@ -10,16 +10,20 @@ use super::{Edge, EdgeKind, Job, Plan, Training};
 use crate::job::Hash;
 use crate::job::needs::Needs;
 use crate::job::task::Task;
-use crate::job::task::finetune::{Drawn, Finetune, Prepare, Shown};
+use crate::job::task::finetune::{Drawn, Finetune, Prepare, Samples, Shown, Text};
 use crate::job::task::making::{Encode, Part, Precision};
 use crate::sweep::finetune::Point;
 use crate::sweep::inventory::{Data, DataFile};
 use crate::sweep::{Inventory, Sweep};
+use crate::train::data::bucket;
 
 /// So many pictures are prepared by one job.
 const SHARD: usize = 64;
 /// So many views of a picture that is held out are looked at, at most.
 const MOST_HELD_VIEWS: u32 = 4;
+
+/// So many captions of what is held out are samples' prompts, where a sweep names none.
+const MOST_SAMPLED: usize = 4;
 
 /// A model that other blocks can use: a package, or one that the sweep trains.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Model {
     parts: BTreeMap<Part, Hash>,
     /// How many pixels of a picture one of a latent stands for, along each axis.
     pub(super) factor: u32,
+    /// Sides that the transformer takes are multiples of this.
+    unit: u32,
 }
 
 /// The models by the names that the sweep has for them.
@@ -58,7 +64,8 @@ pub(super) fn place(
     by_key: &mut HashMap<Hash, usize>,
 ) -> anyhow::Result<Models> {
     let known = inventory.packages.iter();
-    let known = known.map(|(name, it)| (name.clone(), Model { parts: it.parts.clone(), factor: it.factor }));
+    let known =
+        known.map(|(name, it)| (name.clone(), Model { parts: it.parts.clone(), factor: it.factor, unit: it.unit }));
     let mut models = Models(known.collect());
     for (idx, block) in sweep.finetune.iter().enumerate() {
         let data = inventory.data.get(idx).with_context(|| format!("no pictures were read for `{}`", block.name))?;
@@ -101,23 +108,17 @@ impl Work<'_> {
     /// Places the jobs; the key of the one that trains.
     fn place(mut self, data: &Data) -> anyhow::Result<Hash> {
         let point = self.point;
-        let large = data.pictures.iter().filter(|it| it.size.0.min(it.size.1) >= point.min_side);
-        let mut pictures: Vec<&DataFile> = large.collect();
-        // Which are held out follows from the pictures alone, so that all points hold out the same.
-        pictures.sort_by_cached_key(|it| Hash::of_value(&("held out", it.content)));
-        let n_held_out = (point.held_out as usize).min(pictures.len());
-        let mut learnt = pictures.split_off(n_held_out);
-        let mut held_out = pictures;
-        learnt.sort_by_key(|it| it.content);
-        held_out.sort_by_key(|it| it.content);
+        let (held_out, learnt) = point.split().of(data);
         let mut parents = Vec::new();
         let texts = [self.texts(&learnt, &mut parents)?, self.texts(&held_out, &mut parents)?];
         let shards = [self.shards(&learnt, true, &mut parents)?, self.shards(&held_out, false, &mut parents)?];
+        let samples = self.samples(&held_out, &mut parents)?;
         let ([learnt_texts, held_texts], [learnt_shards, held_shards]) = (texts, shards);
         let task = Task::Finetune(Box::new(Finetune {
             model: self.base.part(&point.model, point.part())?,
             data: Shown { shards: learnt_shards, texts: learnt_texts },
             held_out: Shown { shards: held_shards, texts: held_texts },
+            samples,
             ..point.task.clone()
         }));
         let key = task.key();
@@ -135,14 +136,45 @@ impl Work<'_> {
             return Ok(Vec::new());
         }
         let model = base.part(&point.model, Part::Text)?;
-        let mut keys = Vec::with_capacity(pictures.len());
-        for picture in pictures {
-            let (prompt, t5_tokens, dtype) = (picture.caption.clone(), point.t5_tokens, point.task.dtype);
-            let task = Task::Encode(Encode { model, prompt, caption: None, t5_tokens, dtype });
-            keys.push(task.key());
-            parents.push(self.add(task));
+        Ok(pictures.iter().map(|it| self.text(model, it.caption.clone(), parents)).collect())
+    }
+
+    /// The job that encodes a text: its key.
+    fn text(&mut self, model: Hash, prompt: String, parents: &mut Vec<usize>) -> Hash {
+        let (t5_tokens, dtype) = (self.point.t5_tokens, self.point.task.dtype);
+        let task = Task::Encode(Encode { model, prompt, caption: None, t5_tokens, dtype });
+        let key = task.key();
+        parents.push(self.add(task));
+        key
+    }
+
+    /// The pictures that are made on the way, and what encodes their texts.
+    fn samples(&mut self, held_out: &[&DataFile], parents: &mut Vec<usize>) -> anyhow::Result<Option<Samples>> {
+        let (point, base) = (self.point, self.base);
+        let Some(wanted) = &point.samples else { return Ok(None) };
+        let model = base.part(&point.model, Part::Text)?;
+        let mut prompts = wanted.prompts.clone();
+        if prompts.is_empty() {
+            prompts = held_out.iter().map(|it| it.caption.clone()).collect();
+            prompts.dedup();
+            prompts.truncate(MOST_SAMPLED);
         }
-        Ok(keys)
+        let text = |prompt: String| Text { key: self.text(model, prompt.clone(), parents), prompt };
+        let texts: Vec<Text> = prompts.into_iter().map(text).collect();
+        let negative = (wanted.guidance > 1.0).then(|| self.text(model, String::new(), parents));
+        let vae = base.part(&point.model, Part::Vae)?;
+        // One that this sweep trains.
+        parents.extend(self.by_key.get(&vae));
+        Ok(Some(Samples {
+            every: wanted.every,
+            texts,
+            negative,
+            vae,
+            side: point.cut.side,
+            steps: wanted.steps,
+            guidance: wanted.guidance,
+            seed: point.task.seed,
+        }))
     }
 
     /// The jobs that prepare the pictures, in shards: their keys.
@@ -157,6 +189,7 @@ impl Work<'_> {
             Part::Denoiser => Some(base.part(&point.model, Part::Vae)?),
             _ => None,
         };
+        let buckets: Vec<_> = point.buckets.iter().map(|it| bucket(point.cut.side, *it, base.unit)).collect();
         let mut keys = Vec::new();
         for shard in pictures.chunks(SHARD) {
             let mut task = Prepare {
@@ -167,6 +200,8 @@ impl Work<'_> {
                 latent: point.latent,
                 seed: point.data_seed,
                 dtype: if model.is_some() { point.task.dtype } else { Precision::F32 },
+                curation: point.curation.clone(),
+                buckets: buckets.clone(),
             };
             if !is_learnt {
                 // What is looked at is the same each time, as plain as can be.

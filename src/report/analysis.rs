@@ -53,8 +53,10 @@ pub fn analyse(findings: &Findings) -> Report {
         images,
         bootstrap,
         trainings: training::trainings(findings),
+        tuning: Default::default(),
         nights: None,
     };
+    report.tuning = training::tuning(findings, &report);
     report.paper = paper::tables(&report);
     report.conclusions = conclusions::conclusions(&report);
     report

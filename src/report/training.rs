@@ -1,22 +1,50 @@
 //! What training came to, model by model: how it was trained, where its losses began and ended, its curves.
 
-use super::view::{LossPart, TrainedModel, TrainingCurve};
-use crate::job::task::finetune::{Finetune, Objective};
-use crate::job::task::training::{Density, Home, Space, Weighting};
-use crate::store::findings::{Curve, Findings, Training};
+mod compared;
+mod sampled;
+
+use super::view::{LossPart, Report, Strip, TrainedModel, TrainingCurve, Tuning};
+use crate::job::task::finetune::{Finetune, Objective, Text};
+use crate::job::task::training::{Density, Home, Keep, Space, Weighting};
+use crate::store::findings::{Curve, Findings, Frame, Training};
 
 /// A page shows so many points of a curve at most; `report.json` has as many.
 const MOST_POINTS: usize = 300;
+/// A strip has so many pictures at most.
+const MOST_FRAMES: usize = 8;
 
 /// The models that a sweep trains, in its order.
 pub(super) fn trainings(findings: &Findings) -> Vec<TrainedModel> {
     findings.trainings.iter().map(model).collect()
 }
 
+/// What training came to, over seeds and held-out pictures; `report` has the sources and images already.
+pub(super) fn tuning(findings: &Findings, report: &Report) -> Tuning {
+    let trainings = &findings.trainings;
+    let differences = compared::differences(trainings);
+    let sentences = differences.iter().map(|it| compared::sentence(it, differences.len())).collect();
+    let samples = sampled::beside(trainings, &report.sources, &report.images, &report.metrics);
+    Tuning { differences, sentences, samples, strips: trainings.iter().flat_map(strips).collect() }
+}
+
+/// What a model has made on the way, prompt by prompt: of many steps some, spread evenly.
+fn strips(it: &Training) -> Vec<Strip> {
+    let texts = it.task.samples.iter().flat_map(|it| &it.texts).enumerate();
+    let strip = |(idx, text): (usize, &Text)| {
+        let all: Vec<&Frame> = it.frames.iter().filter(|it| it.idx == idx).collect();
+        let n = all.len().min(MOST_FRAMES);
+        let place = |at: usize| if n > 1 { at * (all.len() - 1) / (n - 1) } else { 0 };
+        let frames: Vec<_> = (0..n).map(|at| all[place(at)]).map(|it| (it.step, it.path.clone())).collect();
+        (n > 0).then(|| Strip { model: it.name.clone(), prompt: text.prompt.clone(), frames })
+    };
+    texts.filter_map(strip).collect()
+}
+
 fn model(it: &Training) -> TrainedModel {
     let curve = |name: &str| it.curves.iter().find(|curve| curve.name == name);
     let n_done = curve("loss").and_then(|it| it.points.last()).map_or(0, |it| it.0);
     let held_out = curve("held_out").map(finite).unwrap_or_default();
+    let out = comes_out(&it.task, &held_out);
     let rate = curve("images_per_s").map(finite).unwrap_or_default();
     let memory = curve("memory_gib").map(finite).unwrap_or_default();
     TrainedModel {
@@ -26,16 +54,30 @@ fn model(it: &Training) -> TrainedModel {
         state: it.state,
         n_done,
         n_steps: it.task.steps.into(),
-        settings: settings(&it.task),
+        settings: settings(&it.task, out),
         n_pictures: it.n_pictures,
         left_out: it.left_out.iter().map(|(content, why)| format!("{}: {why}", content.short())).collect(),
-        parts: parts(it),
-        held_out: held_out.first().zip(held_out.last()).map(|(first, last)| (first.1, last.1)),
+        parts: parts(it, out),
+        held_out: held_out.first().zip(at(&held_out, out)).map(|(first, last)| (first.1, last)),
         images_per_s: median(rate.iter().map(|it| it.1).collect()),
         most_gib: memory.iter().map(|it| it.1).reduce(f64::max),
         loss: drawn(curve("loss")),
         looks: drawn(curve("held_out")),
     }
+}
+
+/// The step whose weights come out, of the looks so far; none before the first look.
+fn comes_out(task: &Finetune, looks: &[(u64, f64)]) -> Option<u64> {
+    match task.rhythm.keep {
+        Keep::Last => looks.last().map(|it| it.0),
+        Keep::Best => looks.iter().filter(|it| it.0 > 0).min_by(|a, b| a.1.total_cmp(&b.1)).map(|it| it.0),
+    }
+}
+
+/// The value of a curve after this step, or its last one.
+fn at(points: &[(u64, f64)], step: Option<u64>) -> Option<f64> {
+    let found = points.iter().find(|it| Some(it.0) == step).or(points.last());
+    found.map(|it| it.1)
 }
 
 fn finite(curve: &Curve) -> Vec<(u64, f64)> {
@@ -58,13 +100,13 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// The parts of the loss on what is held out, before the first step and after the last.
-fn parts(it: &Training) -> Vec<LossPart> {
+/// The parts of the loss on what is held out, before the first step and after the one whose weights come out.
+fn parts(it: &Training, out: Option<u64>) -> Vec<LossPart> {
     let part = |curve: &Curve| {
         let name = curve.name.strip_prefix("held_out/")?;
         let points = finite(curve);
-        let (first, last) = points.first().zip(points.last())?;
-        Some(LossPart { name: name.to_owned(), first: first.1, last: last.1 })
+        let (first, last) = points.first().zip(at(&points, out))?;
+        Some(LossPart { name: name.to_owned(), first: first.1, last })
     };
     let mut parts: Vec<LossPart> = it.curves.iter().filter_map(part).collect();
     // From coarse to fine: LL2, LH2, HL2, HH2, LH1, …
@@ -78,7 +120,7 @@ fn parts(it: &Training) -> Vec<LossPart> {
 }
 
 /// How a model is trained, in words.
-fn settings(task: &Finetune) -> Vec<(String, String)> {
+fn settings(task: &Finetune, out: Option<u64>) -> Vec<(String, String)> {
     let mut settings = Vec::new();
     let mut add = |name: &str, value: String| settings.push((name.to_owned(), value));
     match &task.objective {
@@ -125,6 +167,9 @@ fn settings(task: &Finetune) -> Vec<(String, String)> {
     add("Learning rate", format!("{:e}", task.rate.rate));
     add("Seed", task.seed.to_string());
     add("Precision", task.dtype.word().to_owned());
+    if let (Keep::Best, Some(step)) = (task.rhythm.keep, out) {
+        add("Comes out", format!("the best of the looks, after step {step}"));
+    }
     if let Some(ema) = task.ema {
         add("Running mean", ema.to_string());
     }

@@ -4,6 +4,7 @@ mod board;
 mod opinions;
 mod paper;
 mod relation;
+mod tuning;
 
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ pub use self::opinions::{
 };
 pub use self::paper::{PaperColumn, PaperRow, PaperTable, PaperValue, SizeRow, Sizes};
 pub use self::relation::{Correlation, Fit, How, Point, Relation, RelationRow};
+pub use self::tuning::{Beside, LossDifference, Strip, Tuning};
 use super::history::Nights;
 use crate::job::task::MetricId;
 use crate::job::task::making::Part;
@@ -77,6 +79,9 @@ pub struct Report {
     /// The models that the sweep trains.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trainings: Vec<TrainedModel>,
+    /// What training them came to, over seeds and held-out pictures.
+    #[serde(skip_serializing_if = "Tuning::is_empty")]
+    pub tuning: Tuning,
 }
 
 /// A model that the sweep trains.
@@ -100,7 +105,7 @@ pub struct TrainedModel {
     pub n_pictures: Option<u32>,
     /// Pictures that could not be decoded: hash and reason.
     pub left_out: Vec<String>,
-    /// The held-out loss before the first step and after the last look; none where nothing is held out.
+    /// The held-out loss before the first step and of the weights that come out; none where nothing is held out.
     pub held_out: Option<(f64, f64)>,
     /// The parts of the held-out loss.
     pub parts: Vec<LossPart>,
@@ -121,7 +126,7 @@ pub struct LossPart {
     pub name: String,
     /// Before the first step.
     pub first: f64,
-    /// After the last look.
+    /// Of the weights that come out.
     pub last: f64,
 }
 

@@ -37,7 +37,7 @@ pub async fn saved(pool: &PgPool, key: &Hash) -> anyhow::Result<Vec<Saved>> {
 }
 
 /// Notes a checkpoint whose file is in the store, in the place of one of the same step. Of all checkpoints of the job
-/// the `keep_last` newest stay.
+/// the `keep_last` newest stay, and that of the step `spare`.
 ///
 /// # Errors
 /// [`LeaseLost`](crate::queue::LeaseLost), or Postgres is out of reach; nothing is written then.
@@ -48,7 +48,7 @@ pub async fn keep(
     key: &Hash,
     saved: &Saved,
     artifact: &Artifact,
-    keep_last: u32,
+    (keep_last, spare): (u32, Option<u64>),
 ) -> anyhow::Result<()> {
     let mut tx = pool.begin().await.context("begin a transaction")?;
     hold(&mut tx, job, lease).await?;
@@ -76,9 +76,11 @@ pub async fn keep(
     .context("write the checkpoint")?;
     sqlx::query!(
         "delete from checkpoint
-        where key = $1 and step not in (select step from checkpoint where key = $1 order by step desc limit $2)",
+        where key = $1 and step is distinct from $3::bigint
+            and step not in (select step from checkpoint where key = $1 order by step desc limit $2)",
         &key.0[..],
-        i64::from(keep_last.max(1))
+        i64::from(keep_last.max(1)),
+        spare.map(i64::try_from).transpose()? as Option<i64>
     )
     .execute(&mut *tx)
     .await

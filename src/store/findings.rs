@@ -71,8 +71,25 @@ pub struct Training {
     pub n_pictures: Option<u32>,
     /// Pictures that could not be decoded, and why.
     pub left_out: Vec<(Hash, String)>,
+    /// Pictures that were made on the way, by prompt and step.
+    #[serde(default)]
+    pub frames: Vec<Frame>,
+    /// What it is looked at with: models of one hash have the same held-out latents and texts.
+    #[serde(default = "nothing")]
+    pub looked_at: Hash,
     /// Its curves so far.
     pub curves: Vec<Curve>,
+}
+
+/// A picture that a training job has made on the way.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Frame {
+    /// Which of the task's texts it shows.
+    pub idx: usize,
+    /// After how many steps.
+    pub step: u64,
+    /// Its file.
+    pub path: std::path::PathBuf,
 }
 
 /// Numbers that a training job has reported.
@@ -184,4 +201,9 @@ pub struct Failure {
     pub error: String,
     /// How often it was tried.
     pub n_attempts: u32,
+}
+
+/// What findings say that were written before it was known.
+fn nothing() -> Hash {
+    Hash([0; 32])
 }

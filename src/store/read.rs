@@ -110,7 +110,7 @@ pub async fn findings_at(
         jobs: counts(pool, sweep).await?,
         set_scores: set_scores(pool, sweep, at, &head.metrics.0).await?,
         failures: failures(pool, sweep, at).await?,
-        trainings: trainings(pool, sweep).await?,
+        trainings: trainings(pool, artifacts, sweep).await?,
         ratings: labels.ratings.into_iter().map(|it| it.label).collect(),
         verdicts: labels.verdicts.into_iter().map(|it| it.label).collect(),
         asked: spending(pool, Some(sweep), at).await?,

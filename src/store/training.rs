@@ -1,16 +1,21 @@
 //! Fine-tuning in the tables: which models a sweep trains, what they came to, and their curves.
 
+use std::collections::HashMap;
+
 use anyhow::Context;
 use sqlx::PgPool;
 use sqlx::types::Json;
 
+use super::artifact::Artifacts;
 use super::checkpoint::Point;
-use super::findings::{Curve, Training};
+use super::findings::{Curve, Frame, Training};
+use super::made::{self, Artifact};
 use crate::job::task::Task;
-use crate::job::task::finetune::Finetune;
-use crate::job::{Hash, JobId};
+use crate::job::task::finetune::{Finetune, PICTURE, sample_key};
+use crate::job::{Hash, JobId, Lease};
 use crate::plan::Plan;
 use crate::queue::Tx;
+use crate::queue::settle::hold;
 
 /// Writes which models a sweep trains.
 ///
@@ -69,11 +74,38 @@ pub async fn record(
     Ok(())
 }
 
+/// Notes a picture that was made on the way, whose file is in the store, under a key of its own.
+///
+/// # Errors
+/// [`LeaseLost`](crate::queue::LeaseLost), or Postgres is out of reach; nothing is written then.
+pub async fn show(pool: &PgPool, job: JobId, lease: Lease, key: &Hash, artifact: &Artifact) -> anyhow::Result<()> {
+    let mut tx = pool.begin().await.context("begin a transaction")?;
+    hold(&mut tx, job, lease).await?;
+    made::record_artifact(&mut tx, job, key, artifact, None).await?;
+    tx.commit().await.context("commit a picture that was made on the way")
+}
+
+/// The pictures that were made on the way, as far as they were, by prompt and step.
+async fn frames(pool: &PgPool, artifacts: &Artifacts, job: &Hash, task: &Finetune) -> anyhow::Result<Vec<Frame>> {
+    let Some(samples) = &task.samples else { return Ok(Vec::new()) };
+    let due = samples.due(task.steps.into()).flat_map(|step| (0..samples.texts.len()).map(move |idx| (idx, step)));
+    let by_key: HashMap<Hash, (usize, u64)> =
+        due.map(|(idx, step)| (sample_key(job, step, idx), (idx, step))).collect();
+    let keys: Vec<Hash> = by_key.keys().copied().collect();
+    let found = made::outputs(pool, &keys).await?.into_iter().filter_map(|it| {
+        let (idx, step) = *by_key.get(&it.key)?;
+        Some(Frame { idx, step, path: artifacts.path(&it.artifact) })
+    });
+    let mut frames: Vec<Frame> = found.collect();
+    frames.sort_by_key(|it| (it.idx, it.step));
+    Ok(frames)
+}
+
 /// The models that a sweep trains, as far as they are, with their curves.
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn trainings(pool: &PgPool, sweep: i32) -> anyhow::Result<Vec<Training>> {
+pub async fn trainings(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Result<Vec<Training>> {
     let rows = sqlx::query!(
         "select training.name, training.base, training.key, every_job.id as \"job!\", every_job.state as \"state!\",
             every_job.task as \"task!: Json<Task>\", trained.n_pictures as \"n_pictures?\",
@@ -97,6 +129,8 @@ pub async fn trainings(pool: &PgPool, sweep: i32) -> anyhow::Result<Vec<Training
             base: row.base,
             job: JobId(row.job),
             state: row.state.parse()?,
+            frames: frames(pool, artifacts, &row.key.clone().try_into()?, &task).await?,
+            looked_at: Hash::of_value(&task.held_out),
             task: plain(*task),
             n_pictures: row.n_pictures.and_then(|it| u32::try_from(it).ok()),
             left_out: row.left_out.map(|it| it.0).unwrap_or_default(),
@@ -130,7 +164,7 @@ async fn curves(pool: &PgPool, key: &[u8]) -> anyhow::Result<Vec<Curve>> {
     Ok(rows.into_iter().map(|row| Curve { name: row.name, points: of(row.steps, row.values) }).collect())
 }
 
-/// The last point of each curve of a job: how it stands.
+/// The last point of each curve of a job, but those of single pictures: how it stands.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -139,13 +173,70 @@ pub async fn latest(pool: &PgPool, job: JobId) -> anyhow::Result<Vec<Point>> {
         Point,
         "select distinct on (curve.name) curve.name, curve.step, curve.value
         from curve join job_key on job_key.key = curve.key
-        where job_key.job_id = $1
+        where job_key.job_id = $1 and not starts_with(curve.name, $2)
         order by curve.name, curve.step desc",
-        job.0
+        job.0,
+        PICTURE
     )
     .fetch_all(pool)
     .await
     .context("read curves")
+}
+
+/// How a model that is being trained stands.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Live {
+    /// The job that trains it.
+    pub job: JobId,
+    /// What a sweep calls it.
+    pub model: String,
+    /// The loss, and after which step; none before the first.
+    pub loss: Option<f64>,
+    /// After which step that was.
+    pub step: Option<i64>,
+    /// Images a second, at that time.
+    pub images_per_s: Option<f64>,
+    /// The last loss on what is held out.
+    pub held_out: Option<f64>,
+}
+
+/// The models that are being trained now, of one sweep or of all, as their curves have it.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn live(pool: &PgPool, sweep: Option<i32>) -> anyhow::Result<Vec<Live>> {
+    let rows = sqlx::query!(
+        "select job.id, min(training.name) as \"model!\",
+            min(loss.value) as loss, min(loss.step) as step, min(rate.value) as images_per_s, min(held_out.value) as held_out
+        from job
+        join job_key on job_key.job_id = job.id
+        join training on training.key = job_key.key
+        left join lateral (
+            select value, step from curve where curve.key = job_key.key and name = 'loss' order by step desc limit 1
+        ) as loss on true
+        left join lateral (
+            select value from curve where curve.key = job_key.key and name = 'images_per_s' order by step desc limit 1
+        ) as rate on true
+        left join lateral (
+            select value from curve where curve.key = job_key.key and name = 'held_out' order by step desc limit 1
+        ) as held_out on true
+        where job.kind = 'finetune' and job.state = 'running' and ($1::int is null or training.sweep_id = $1)
+        group by job.id
+        order by job.id",
+        sweep
+    )
+    .fetch_all(pool)
+    .await
+    .context("read how training stands")?;
+    let live = rows.into_iter().map(|it| Live {
+        job: JobId(it.id),
+        model: it.model,
+        loss: it.loss,
+        step: it.step,
+        images_per_s: it.images_per_s,
+        held_out: it.held_out,
+    });
+    Ok(live.collect())
 }
 
 /// A model that a sweep trains, and where it comes from.

@@ -1,6 +1,6 @@
 //! The folders that a sweep trains on: found, checked against what is asked of them, hashed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -17,6 +17,42 @@ use crate::train::data::Folder;
 pub(super) struct Datasets {
     /// Block by block.
     folders: Vec<Folder>,
+    /// How the points of each block part its pictures.
+    splits: Vec<Vec<Split>>,
+}
+
+/// What a point learns from, and what it only looks at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Split {
+    /// Pictures whose shorter side is below this are neither.
+    pub min_side: u32,
+    /// So many are only looked at.
+    pub held_out: u32,
+}
+
+impl Split {
+    /// The pictures that are held out, and those that are learnt from, each by content. Which ones follows from the pictures
+    /// alone, so that all points hold out the same.
+    pub fn of<'a>(&self, data: &'a Data) -> (Vec<&'a DataFile>, Vec<&'a DataFile>) {
+        let large = data.pictures.iter().filter(|it| it.size.0.min(it.size.1) >= self.min_side);
+        let mut held_out: Vec<&DataFile> = large.collect();
+        held_out.sort_by_cached_key(|it| Hash::of_value(&("held out", it.content)));
+        let mut learnt = held_out.split_off((self.held_out as usize).min(held_out.len()));
+        learnt.sort_by_key(|it| it.content);
+        held_out.sort_by_key(|it| it.content);
+        (held_out, learnt)
+    }
+}
+
+/// The contents of the pictures that some point holds out and none learns from.
+pub(super) fn held_out(data: &Data, splits: &[Split]) -> HashSet<Hash> {
+    let (mut shown, mut known) = (HashSet::new(), HashSet::new());
+    for (held_out, learnt) in splits.iter().map(|it| it.of(data)) {
+        shown.extend(held_out.iter().map(|it| it.content));
+        known.extend(learnt.iter().map(|it| it.content));
+    }
+    shown.retain(|it| !known.contains(it));
+    shown
 }
 
 impl Datasets {
@@ -36,8 +72,14 @@ impl Datasets {
                 block.points.iter().for_each(|it| check(it, block, &folder, faults));
             }
             datasets.folders.push(folder);
+            datasets.splits.push(block.points.iter().map(Point::split).collect());
         }
         datasets
+    }
+
+    /// How the points of a block part its pictures.
+    pub(super) fn splits(&self, block: usize) -> Vec<Split> {
+        self.splits.get(block).cloned().unwrap_or_default()
     }
 
     /// Hashes the pictures.

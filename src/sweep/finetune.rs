@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::Sweep;
+use super::datasets::Split;
 use super::resources::Wants;
-use crate::job::task::finetune::{Drawn, Finetune as Task};
+use crate::job::task::finetune::{Bound, Drawn, Finetune as Task};
 use crate::job::task::making::Part;
 use crate::job::task::training::Cut;
 
@@ -34,6 +35,8 @@ pub struct Point {
     pub model: String,
     /// How pictures become squares.
     pub cut: Cut,
+    /// Aspects, width to height, that pictures are cut to instead of squares.
+    pub buckets: Vec<(u32, u32)>,
     /// How many squares of each picture.
     pub views: u32,
     /// Which latent stands for a square.
@@ -42,14 +45,31 @@ pub struct Point {
     pub data_seed: u64,
     /// Pictures whose shorter side is below this are left out.
     pub min_side: u32,
+    /// What pictures must be like to be learnt from or looked at.
+    pub curation: Vec<Bound>,
     /// So many pictures are looked at and not learnt from.
     pub held_out: u32,
     /// How many tokens T5 takes.
     pub t5_tokens: u32,
-    /// The job, but for its model and data, which stand empty.
+    /// Pictures that are made on the way.
+    pub samples: Option<Samples>,
+    /// The job, but for its model, data and samples, which stand empty.
     pub task: Task,
     /// Where values stand in the file that can only be judged when packages and pictures are known.
     pub places: Places,
+}
+
+/// Pictures that are made on the way.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Samples {
+    /// Every so many steps.
+    pub every: u32,
+    /// What they show; none means the first captions of what is held out.
+    pub prompts: Vec<String>,
+    /// Steps of the schedule.
+    pub steps: u32,
+    /// Classifier-free guidance.
+    pub guidance: f64,
 }
 
 /// Places in the text of a sweep, as bytes of it.
@@ -66,6 +86,11 @@ pub struct Places {
 }
 
 impl Point {
+    /// What it learns from, and what it only looks at.
+    pub fn split(&self) -> Split {
+        Split { min_side: self.min_side, held_out: self.held_out }
+    }
+
     /// Which part of the model is trained.
     pub fn part(&self) -> Part {
         self.task.part()

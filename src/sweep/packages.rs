@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
 use super::block::meant;
-use super::datasets::Datasets;
+use super::datasets::{self, Datasets};
 use super::fault::{Collector, Faults};
 use super::inventory::{HashCache, Inventory, Progress, hash_file, hash_files};
 use super::making::Places;
@@ -18,6 +18,7 @@ use crate::job::task::making::{Part, Partition};
 use crate::models::package::Package;
 use crate::models::pipeline::Sizes;
 use crate::models::{hub, vae};
+use crate::train::data::bucket;
 
 /// What a sweep's blocks need beside pictures, before anything is hashed.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Resources {
     packages: BTreeMap<String, Wanted>,
     /// What is trained on.
     data: Datasets,
+    /// Which `[[images]]` blocks show only what a `[[finetune]]` block holds out: the indices of both.
+    narrowed: Vec<(usize, usize)>,
 }
 
 /// A package and the parts of it that the sweep needs.
@@ -36,6 +39,7 @@ struct Wanted {
     package: Package,
     /// How many pixels of a picture one of a latent stands for, along each axis.
     factor: u32,
+    unit: u32,
     stride: usize,
     parts: BTreeSet<Part>,
 }
@@ -47,6 +51,8 @@ pub struct PackageFiles {
     pub root: PathBuf,
     /// How many pixels of a picture one of a latent stands for, along each axis.
     pub factor: u32,
+    /// Sides that the transformer takes are multiples of this.
+    pub unit: u32,
     /// The hash of each part that the sweep needs.
     pub parts: BTreeMap<Part, Hash>,
     /// The files of those parts, with the hashes of their bytes.
@@ -62,7 +68,9 @@ impl Sweep {
     /// does not have, each with its place in the sweep.
     pub fn look_up(&self, text: &str, file_name: &str, base: &Path) -> Result<Resources, Faults> {
         let faults = Collector::new(text, file_name);
-        let mut resources = Resources { data: Datasets::find(self, base, &faults), ..Resources::default() };
+        let narrowed = self.images.iter().enumerate().filter_map(|(idx, it)| Some((idx, it.held_out_of?))).collect();
+        let data = Datasets::find(self, base, &faults);
+        let mut resources = Resources { data, narrowed, ..Resources::default() };
         resources.find_bases(self, base, &faults);
         for block in &self.generate {
             let models: Vec<String> = block.model.values.iter().map(|it| self.root(it).to_owned()).collect();
@@ -113,8 +121,11 @@ impl Resources {
             self.find(std::slice::from_ref(&root), &places, parts, base, faults);
             let Some(wanted) = self.packages.get(&root) else { continue };
             let side = point.cut.side;
+            let buckets = point.buckets.iter().map(|it| bucket(side, *it, wanted.unit));
             let fits = if is_denoiser {
-                Sizes::of(&wanted.package).and_then(|it| it.check(side, side))
+                let sizes = Sizes::of(&wanted.package);
+                let mut all = std::iter::once((side, side)).chain(buckets);
+                sizes.and_then(|it| all.try_for_each(|(width, height)| it.check(width, height)))
             } else if side.is_multiple_of(wanted.factor) {
                 Ok(())
             } else {
@@ -168,7 +179,15 @@ impl Resources {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> anyhow::Result<()> {
         inventory.prompts = self.prompts;
+        let held_out = self.narrowed.into_iter().map(|(images, block)| (images, block, self.data.splits(block)));
+        let held_out: Vec<_> = held_out.collect();
         inventory.data = self.data.hashed(cache, progress)?;
+        for (images, block, splits) in held_out {
+            let shown = datasets::held_out(&inventory.data[block], &splits);
+            let files = &mut inventory.blocks[images];
+            files.retain(|it| shown.contains(&it.content));
+            ensure!(!files.is_empty(), "none of the pictures of an [[images]] block is held out by its `held_out_of`");
+        }
         for (name, wanted) in self.packages {
             let mut files: BTreeMap<PathBuf, Hash> = BTreeMap::new();
             let mut parts = BTreeMap::new();
@@ -180,7 +199,8 @@ impl Resources {
                 parts.insert(*part, wanted.package.part_hash(*part, hash)?);
             }
             let files = files.into_iter().collect();
-            let package = PackageFiles { root: wanted.package.root, factor: wanted.factor, parts, files };
+            let package =
+                PackageFiles { root: wanted.package.root, factor: wanted.factor, unit: wanted.unit, parts, files };
             inventory.packages.insert(name, package);
         }
         Ok(())
@@ -195,7 +215,9 @@ impl Wanted {
         let package = Package::open(&root)?;
         let vae = vae::Config::read(&package.config("vae"))?;
         let factor = u32::try_from(vae.factor()).context("the autoencoder's factor")?;
-        Ok(Self { package, factor, stride: vae.stride, parts: BTreeSet::new() })
+        // A package of an autoencoder alone has no transformer.
+        let unit = Sizes::of(&package).ok().and_then(|it| u32::try_from(it.unit()).ok()).unwrap_or(factor);
+        Ok(Self { package, factor, unit, stride: vae.stride, parts: BTreeSet::new() })
     }
 }
 

@@ -44,7 +44,7 @@ const TOP: &[&str] = &[
     "evaluate",
 ];
 const N_TOP: usize = 4;
-const IMAGES: &[&str] = &["name", "path", "captions", "model", "crop"];
+const IMAGES: &[&str] = &["name", "path", "captions", "model", "crop", "held_out_of"];
 const EVALUATE: &[&str] = &["metrics", "reference", "max_pixels", "resources"];
 
 /// Blocks that sweeps are going to have: no misspellings.
@@ -97,7 +97,7 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
         &patch_blocks,
     ];
     let names = Names::new(&image_blocks, &drafts, &made, faults);
-    let images: Vec<Images> = image_blocks.iter().map(images).collect();
+    let mut images: Vec<Images> = image_blocks.iter().map(images).collect();
     let of = names.resolve(&drafts, faults);
     let damage: Vec<Damage> = drafts.into_iter().zip(of).map(|(draft, of)| draft.finish(of)).collect();
 
@@ -108,6 +108,9 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
     let judge: Vec<_> = judge_blocks.iter().map(|it| asking::judge(it, &names, &captions, &around)).collect();
 
     let finetune = finetunes(&finetune_blocks, &around);
+    for (it, block) in images.iter_mut().zip(&image_blocks) {
+        it.held_out_of = held_out_of(block, &finetune);
+    }
     let generate: Vec<_> =
         generate_blocks.iter().map(|it| making::generate(it, &captions, &finetune, &around)).collect();
     let reconstruct: Vec<_> =
@@ -225,7 +228,28 @@ fn images(block: &Block) -> Images {
         captions: block.text("captions").map(|it| it.value),
         model: block.text("model").map(|it| it.value),
         crop: block.integer("crop", 1..=u32::MAX.into()).map(|it| it as u32),
+        held_out_of: None,
     }
+}
+
+/// Which block's held-out pictures an `[[images]]` block is narrowed to.
+fn held_out_of(block: &Block, finetune: &[Finetune]) -> Option<usize> {
+    let name = block.text("held_out_of")?;
+    let found = finetune.iter().position(|it| it.name == name.value);
+    let names = finetune.iter().map(|it| it.name.as_str());
+    match found {
+        None => {
+            let help = meant(&name.value, names.clone()).or_else(|| Some(format!("there is {}", listed(names))));
+            let help = help.filter(|_| !finetune.is_empty());
+            block.faults.at(&name.span, format!("no [[finetune]] block is called `{}`", name.value), help);
+        }
+        Some(idx) if finetune[idx].points.iter().all(|it| it.held_out == 0) => {
+            let help = format!("write `held_out = 8` there, say: `{}` holds nothing out", name.value);
+            block.faults.at(&name.span, "nothing is held out", help);
+        }
+        Some(_) => {}
+    }
+    found
 }
 
 fn evaluation(block: &Block, names: &Names, around: &Wants, has_originals: bool) -> Option<Evaluation> {

@@ -1,6 +1,8 @@
 //! Trains a part of a model: from its last checkpoint, if it has one, to a file of the trained part.
 
 mod desk;
+mod kept;
+mod sampler;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +11,9 @@ use anyhow::{Context, anyhow};
 use candle_core::{DType, Device};
 use safetensors::SafeTensorError;
 
-use self::desk::{Desk, Kept, Watch};
+use self::desk::{Desk, Watch};
+use self::kept::Kept;
+use self::sampler::Sampler;
 use super::inputs::Inputs;
 use super::memory::{Memory, classed};
 use super::shards::Shards;
@@ -23,14 +27,14 @@ use crate::models::vae::Vae;
 use crate::models::weights::Weights;
 use crate::models::{schedule, sd3, vae};
 use crate::train::autoencoder::{Reconstruction, moments};
-use crate::train::checkpoint::Run;
+use crate::train::checkpoint::{Keeper, Run};
 use crate::train::exchange::Alone;
 use crate::train::feed::{Drawing, Feed, Source};
 use crate::train::lora::Adapters;
 use crate::train::objective;
 use crate::train::parameters::Parameters;
 use crate::train::pictures::{self, PictureFeed};
-use crate::train::session::{self, Ending};
+use crate::train::session::{self, Ending, Keep};
 use crate::train::timesteps::Levels;
 use crate::train::trainer::{Settings, Snapshot, Trainer};
 use crate::train::transformer::{Compared, FIXED, FlowMatching};
@@ -162,8 +166,7 @@ impl Work<'_> {
         let mut changes = BTreeMap::new();
         if rescale {
             let n = self.shown.len().min(MOST_MEASURED);
-            let batches = n.div_ceil(drawing.batch).max(1);
-            let measured: Vec<_> = feed.all(1)?.into_iter().take(batches).collect();
+            let measured: Vec<_> = feed.all(1)?.into_iter().take(n).map(|it| it.batch).collect();
             let (mean, deviation) = moments(trainer.objective(), trainer.parameters(), &measured)?;
             changes.insert("shift_factor".to_owned(), mean.into());
             changes.insert("scaling_factor".to_owned(), (1.0 / deviation).into());
@@ -179,16 +182,26 @@ impl Work<'_> {
         held: Option<&S>,
         desk: &Desk<'_>,
     ) -> anyhow::Result<Snapshot> {
-        let mut kept = Kept { desk, inputs: self.inputs, run: identity(self.task)?, keep_last: self.task.keep_last };
-        let mut watch = Watch { desk };
+        let task = self.task;
+        let spares_best = task.rhythm.keep == Keep::Best;
+        let mut kept = Kept::new(desk, self.inputs, identity(task)?, task.keep_last, spares_best);
+        let sampler = Sampler::new(task, self.inputs, self.base, &self.device);
+        let mut watch = Watch { desk, sampler };
         for (content, why) in self.shown.left_out().iter().chain(self.held.left_out()) {
             watch.told(&format!("picture {} is left out: {why}", content.short()));
         }
-        let steps = (self.task.rhythm, self.task.steps as usize);
+        let steps = (task.rhythm, task.steps as usize);
         let ending = session::run(trainer, feed, held, &mut kept, steps, &mut Alone, &mut watch)?;
         desk.flush();
         match ending {
-            Ending::Done => trainer.snapshot(&mut Alone),
+            Ending::Done => match kept.best()? {
+                Some((step, loss)) => {
+                    desk.comes_out(loss);
+                    watch.told(&format!("the weights after step {step} come out: their held-out loss is {loss:.6}"));
+                    kept.at(step)
+                }
+                None => trainer.snapshot(&mut Alone),
+            },
             Ending::Stopped => Err(TaskError::Stopped.into()),
         }
     }
@@ -215,7 +228,7 @@ fn asked(load: impl FnOnce(&Weights) -> candle_core::Result<()>) -> anyhow::Resu
 
 /// What a checkpoint must be of to be continued: the task, told apart into model, data and settings.
 fn identity(task: &Finetune) -> anyhow::Result<Run> {
-    let settings = serde_json::to_value(task)?;
+    let settings = serde_json::to_value(task.essence())?;
     let settings = settings.as_object().context("a task is an object")?.clone();
     let settings = settings.into_iter().filter(|it| !["model", "data", "held_out"].contains(&it.0.as_str()));
     let data = Hash::of_value(&(&task.data, &task.held_out));

@@ -50,6 +50,19 @@ pub struct Saved {
     pub meta: serde_json::Value,
 }
 
+impl Saved {
+    /// Whether its file is there and whole; what is wrong with it is said on standard error.
+    pub fn is_whole(&self) -> bool {
+        let path = Path::new(&self.path);
+        match hash(path) {
+            Ok(hash) if hash == self.content => return true,
+            Ok(_) => eprintln!("the checkpoint of step {} is damaged: {}", self.step, path.display()),
+            Err(error) => eprintln!("cannot read the checkpoint of step {}: {}: {error}", self.step, path.display()),
+        }
+        false
+    }
+}
+
 /// A token of the Hugging Face hub, which goes through the pipe to the slot and is never shown.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -144,15 +157,7 @@ impl Inputs {
 
     /// The newest checkpoint whose file is there and whole. What is passed over is said on standard error.
     pub fn resume(&self) -> Option<&Saved> {
-        self.saved.iter().find(|it| {
-            let path = Path::new(&it.path);
-            match hash(path) {
-                Ok(hash) if hash == it.content => return true,
-                Ok(_) => eprintln!("the checkpoint of step {} is damaged: {}", it.step, path.display()),
-                Err(error) => eprintln!("cannot read the checkpoint of step {}: {}: {error}", it.step, path.display()),
-            }
-            false
-        })
+        self.saved.iter().find(|it| it.is_whole())
     }
 
     /// Writes what the task made to a file of its own and returns its path.

@@ -13,8 +13,10 @@ use super::supervisor::Supervisor;
 use super::{Output, TaskError};
 use crate::image::{self, MAX_PIXELS, Rgb};
 use crate::job::Hash;
-use crate::job::task::finetune::{Drawn, Prepare};
+use crate::job::task::finetune::{CURATED, Drawn, Prepare};
+use crate::metrics::{self, Subject};
 use crate::models::memory::BANDS;
+use crate::train::data::nearest;
 use crate::train::random::{Purpose, Stream};
 
 /// Where a file's description stands among its metadata; the only key, so that equal work makes equal bytes.
@@ -27,7 +29,7 @@ pub(super) struct About {
     pub(super) pictures: Vec<Hash>,
     /// Squares of each picture.
     pub(super) views: u32,
-    /// Pictures that could not be decoded, by their places, and why.
+    /// Pictures that could not be decoded or are unlike what is asked for, by their places, and why.
     pub(super) left_out: BTreeMap<usize, String>,
 }
 
@@ -49,23 +51,31 @@ pub fn run(
 ) -> Result<Output, TaskError> {
     let mut about = About { pictures: task.pictures.clone(), views: task.views, left_out: BTreeMap::new() };
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+    let mut n_curated = 0;
     for (idx, content) in task.pictures.iter().enumerate() {
         let bytes = inputs.read(content)?;
         match image::decode(&bytes, MAX_PIXELS) {
             Ok(picture) => {
+                if let Some(why) = refusal(task, &picture, content) {
+                    eprintln!("{} is left out: {why}", called(content, inputs));
+                    about.left_out.insert(idx, format!("{CURATED}{why}"));
+                    n_curated += 1;
+                    continue;
+                }
                 for view in 0..task.views {
-                    let tensor = one(task, &picture, content, view, inputs, memory)?;
+                    let tensor = one(task, &square(task, &picture, content, view), content, view, inputs, memory)?;
                     tensors.insert(name(idx, view), tensor);
                 }
             }
             Err(error) => {
-                let path = inputs.files.iter().find(|it| it.of == *content).map(|it| Path::new(&it.path).display());
-                let path = path.map_or_else(|| content.to_string(), |it| it.to_string());
-                eprintln!("{path} is left out: {error}");
+                eprintln!("{} is left out: {error}", called(content, inputs));
                 about.left_out.insert(idx, error.to_string());
             }
         }
         supervisor.progress(idx + 1, task.pictures.len());
+    }
+    if !task.curation.is_empty() {
+        eprintln!("{n_curated} of {} pictures are left out by curation", task.pictures.len());
     }
     let said = serde_json::to_string(&about).context("describe the pictures").map_err(TaskError::Fatal)?;
     let metadata = HashMap::from([(KEY.to_owned(), said)]);
@@ -75,24 +85,57 @@ pub fn run(
     Ok(Output::Made { file: file.into_os_string(), size: None, n_cut: None })
 }
 
-/// One square of a picture.
+/// What people find a picture by.
+fn called(content: &Hash, inputs: &Inputs) -> String {
+    let path = inputs.files.iter().find(|it| it.of == *content).map(|it| Path::new(&it.path).display());
+    path.map_or_else(|| content.to_string(), |it| it.to_string())
+}
+
+/// A view of a picture.
+fn square(task: &Prepare, picture: &Rgb, content: &Hash, view: u32) -> Rgb {
+    let mut random = Stream::new(task.seed, Purpose::Crop, u64::from(view), first_bytes(content));
+    let size = nearest(&task.buckets, (picture.width, picture.height)).unwrap_or((task.cut.side, task.cut.side));
+    task.cut.sized(picture, size, &mut random)
+}
+
+/// Why a picture is not learnt from, if it is unlike what is asked for.
+fn refusal(task: &Prepare, picture: &Rgb, content: &Hash) -> Option<String> {
+    task.curation.iter().find_map(|it| {
+        let label = it.metric.metric.replace('_', " ");
+        let Some(metric) = metrics::find(&it.metric) else { return Some(format!("{} is not known here", it.metric)) };
+        let score = |view: u32| {
+            let subject = Subject { rgb: &square(task, picture, content, view), file_bytes: None, reference: None };
+            metrics::evaluate(&[metric], &subject).remove(0).value
+        };
+        let scores: Result<Vec<f64>, String> = (0..task.views).map(score).collect();
+        let mean = match scores {
+            Ok(scores) => scores.iter().sum::<f64>() / scores.len() as f64,
+            Err(why) => return Some(format!("its {label} is undefined: {why}")),
+        };
+        match (it.min, it.max) {
+            (Some(min), _) if mean < min => Some(format!("its {label} is {mean:.4}, below {min}")),
+            (_, Some(max)) if mean > max => Some(format!("its {label} is {mean:.4}, above {max}")),
+            _ => None,
+        }
+    })
+}
+
+/// One square of a picture as a tensor.
 fn one(
     task: &Prepare,
-    picture: &Rgb,
+    square: &Rgb,
     content: &Hash,
     view: u32,
     inputs: &Inputs,
     memory: &mut Memory,
 ) -> Result<Tensor, TaskError> {
-    let mut random = Stream::new(task.seed, Purpose::Crop, u64::from(view), first_bytes(content));
-    let square = task.cut.of(picture, &mut random);
-    let Some(model) = &task.model else { return pixels(&square).map_err(TaskError::Fatal) };
+    let Some(model) = &task.model else { return pixels(square).map_err(TaskError::Fatal) };
     let seed = match task.latent {
         Drawn::Mean => None,
         Drawn::Sample => Some(first_bytes(&Hash::of_value(&(task.seed, content, view)))),
     };
     let decoder = memory.vae(model, task.dtype, inputs)?;
-    let latent = decoder.encode(&square, seed, BANDS).and_then(|it| Ok(it.squeeze(0)?.to_dtype(DType::F32)?));
+    let latent = decoder.encode(square, seed, BANDS).and_then(|it| Ok(it.squeeze(0)?.to_dtype(DType::F32)?));
     latent.map_err(classed)
 }
 

@@ -157,7 +157,7 @@ pub(super) struct Found {
 }
 
 /// The package with this part, every byte of which is what it was when the sweep was enqueued or the part was trained.
-fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Found, TaskError> {
+pub(super) fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Found, TaskError> {
     if inputs.files.iter().any(|it| it.of == *hash) {
         let path = inputs.path(hash)?;
         let folder = tempfile::tempdir().context("make a folder").map_err(TaskError::Retry)?;

@@ -96,7 +96,7 @@ fn stop(
 fn save(inputs: &Inputs, supervisor: &mut dyn Supervisor, ledger: &Ledger<'_>, step: u64) -> Result<(), TaskError> {
     let file = inputs.write("checkpoint", format!("{} after {step} steps", inputs.lease).as_bytes())?;
     let meta = json!({ "lease": inputs.lease, "attempt": inputs.attempt });
-    supervisor.keep(&Checkpoint { file: &file, step, meta: &meta, keep_last: KEEP_LAST })?;
+    supervisor.keep(&Checkpoint { file: &file, step, meta: &meta, keep_last: KEEP_LAST, spare: None })?;
     ledger.note("kept", step)
 }
 

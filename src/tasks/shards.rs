@@ -28,6 +28,7 @@ pub(super) struct Shards<'a> {
     files: Vec<(MmapedSafetensors, u32)>,
     items: Vec<Item>,
     left_out: Vec<(Hash, String)>,
+    shapes: Vec<Vec<usize>>,
     kept: RefCell<Kept>,
 }
 
@@ -39,6 +40,8 @@ struct Item {
     /// None is another view in each pass.
     view: Option<u32>,
     text: Option<Hash>,
+    /// Which of the run's shapes it has.
+    shape: usize,
 }
 
 #[derive(Default)]
@@ -67,7 +70,7 @@ impl<'a> Shards<'a> {
     /// A file is gone or damaged, or there are not as many captions as pictures.
     pub(super) fn open(shown: &Shown, inputs: &'a Inputs, by_view: bool) -> Result<Self, TaskError> {
         let (files, items, left_out) = (Vec::new(), Vec::new(), Vec::new());
-        let mut shards = Self { inputs, files, items, left_out, kept: RefCell::default() };
+        let mut shards = Self { inputs, files, items, left_out, shapes: Vec::new(), kept: RefCell::default() };
         let mut n_pictures = 0;
         for key in &shown.shards {
             let path = inputs.path(key)?;
@@ -94,8 +97,14 @@ impl<'a> Shards<'a> {
                 continue;
             }
             let text = shown.texts.get(first + place).copied();
+            let found =
+                self.files[file].0.get(&name(place, 0)).context("find a picture's first view")?.shape().to_vec();
+            let shape = self.shapes.iter().position(|it| *it == found).unwrap_or_else(|| {
+                self.shapes.push(found);
+                self.shapes.len() - 1
+            });
             let views: Vec<Option<u32>> = if by_view { (0..said.views).map(Some).collect() } else { vec![None] };
-            self.items.extend(views.into_iter().map(|view| Item { content: *content, file, place, view, text }));
+            self.items.extend(views.into_iter().map(|view| Item { content: *content, file, place, view, text, shape }));
         }
         Ok(said.pictures.len())
     }
@@ -162,6 +171,14 @@ impl Examples for Shards<'_> {
     fn name(&self, idx: usize) -> String {
         self.called(idx)
     }
+
+    fn class(&self, idx: usize) -> usize {
+        self.items[idx].shape
+    }
+
+    fn picture(&self, idx: usize) -> String {
+        self.items[idx].content.to_string()
+    }
 }
 
 impl Squares for Shards<'_> {
@@ -177,5 +194,13 @@ impl Squares for Shards<'_> {
 
     fn name(&self, idx: usize) -> String {
         self.called(idx)
+    }
+
+    fn class(&self, idx: usize) -> usize {
+        self.items[idx].shape
+    }
+
+    fn picture(&self, idx: usize) -> String {
+        self.items[idx].content.to_string()
     }
 }

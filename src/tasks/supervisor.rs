@@ -18,7 +18,7 @@ pub trait Supervisor {
 
     /// Keeps a checkpoint: stores the file, which must be in the scratch folder, and notes it for the next attempt.
     /// Afterwards the task may delete or overwrite the file. A checkpoint of the same step is replaced, and of all
-    /// checkpoints the `keep_last` newest stay. Waits while the store or Postgres are out of reach.
+    /// checkpoints the `keep_last` newest stay, and the spared one. Waits while the store or Postgres are out of reach.
     ///
     /// # Errors
     /// The attempt is over: its lease is lost, or the file cannot be read.
@@ -30,6 +30,13 @@ pub trait Supervisor {
     /// # Errors
     /// The attempt is over: its lease is lost.
     fn begin_after(&mut self, step: Option<u64>) -> Result<(), TaskError>;
+
+    /// Shows a picture that was made on the way: stores the file, which must be in the scratch folder. One of the same step
+    /// and place is replaced. Waits while the store or Postgres are out of reach.
+    ///
+    /// # Errors
+    /// The attempt is over: its lease is lost, or the file cannot be read.
+    fn show(&mut self, sample: &Sample<'_>) -> Result<(), TaskError>;
 
     /// Adds points to curves. They are sent on at once, so a task gathers the points of some steps first.
     fn points(&mut self, points: &[Point]);
@@ -51,6 +58,19 @@ pub struct Checkpoint<'a> {
     pub meta: &'a serde_json::Value,
     /// How many checkpoints of the job stay, this one among them; at least 1.
     pub keep_last: u32,
+    /// The step of one that stays however old it gets.
+    pub spare: Option<u64>,
+}
+
+/// A picture that shows how far a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// The file, in the scratch folder: a PNG.
+    pub file: &'a Path,
+    /// How many steps are done.
+    pub step: u64,
+    /// Which of the step's pictures it is.
+    pub idx: usize,
 }
 
 /// A point of a curve: the loss after a step, say.
@@ -87,6 +107,10 @@ impl Supervisor for Alone {
     }
 
     fn begin_after(&mut self, _: Option<u64>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    fn show(&mut self, _: &Sample<'_>) -> Result<(), TaskError> {
         Ok(())
     }
 

@@ -78,11 +78,23 @@ pub trait Keeper {
     /// It is of another model, other data or other settings.
     fn newest(&mut self) -> Result<(Option<Snapshot>, Vec<String>)>;
 
-    /// Keeps one more, with the loss on what is held out, if that is known.
+    /// Keeps one more, with these weights' loss on what is held out, if that was looked at.
     ///
     /// # Errors
     /// It cannot be written; those before it stay.
     fn save(&mut self, snapshot: &Snapshot, held_out: Option<f64>) -> Result<()>;
+
+    /// The step with the least loss on what is held out, and that loss, up to the newest that is whole.
+    ///
+    /// # Errors
+    /// What is kept cannot be looked through.
+    fn best(&self) -> Result<Option<(usize, f64)>>;
+
+    /// What was kept after this step: the newest, or the best.
+    ///
+    /// # Errors
+    /// It is not there, or damaged.
+    fn at(&self, step: usize) -> Result<Snapshot>;
 }
 
 /// Writes one checkpoint to a file: safetensors, `value.`, `mean.`, `square.` and `ema.` before the parameters' names.
@@ -216,26 +228,6 @@ impl Shelf {
         Ok(steps)
     }
 
-    /// The step with the least loss on what is held out, and that loss.
-    ///
-    /// # Errors
-    /// The folder cannot be read.
-    pub fn best(&self) -> Result<Option<(usize, f64)>> {
-        let looked = self.steps()?.into_iter().filter_map(|it| {
-            let loss = state(&self.path(it)).ok()?.held_out?;
-            Some((it, loss))
-        });
-        Ok(looked.min_by(|a, b| a.1.total_cmp(&b.1)))
-    }
-
-    /// The checkpoint of a step.
-    ///
-    /// # Errors
-    /// Those of [`read`].
-    pub fn at(&self, step: usize) -> Result<Snapshot> {
-        read(&self.path(step), &self.run)
-    }
-
     /// The file of a step's checkpoint.
     pub fn path(&self, step: usize) -> PathBuf {
         self.folder.join(format!("step-{step:08}.safetensors"))
@@ -274,6 +266,18 @@ impl Keeper for Shelf {
     fn save(&mut self, snapshot: &Snapshot, held_out: Option<f64>) -> Result<()> {
         write(&self.path(snapshot.n_done), snapshot, &self.run, held_out)?;
         self.forget()
+    }
+
+    fn best(&self) -> Result<Option<(usize, f64)>> {
+        let looked = self.steps()?.into_iter().rev().filter_map(|it| {
+            let loss = state(&self.path(it)).ok()?.held_out?;
+            Some((it, loss))
+        });
+        Ok(looked.min_by(|a, b| a.1.total_cmp(&b.1)))
+    }
+
+    fn at(&self, step: usize) -> Result<Snapshot> {
+        read(&self.path(step), &self.run)
     }
 }
 

@@ -145,16 +145,21 @@ impl Cut {
 
     /// The square of a picture; chance comes from `random`.
     pub fn of(&self, image: &Rgb, random: &mut Stream) -> Rgb {
-        let side = self.side;
-        // The longer side is cut off to a whole number, as torchvision's Resize does.
-        let longer = |long: u32, short: u32| (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
-        let is_whole = self.scale == Scale::Native && image.width.min(image.height) >= side;
+        self.sized(image, (self.side, self.side), random)
+    }
+
+    /// The same, of any width and height.
+    pub fn sized(&self, image: &Rgb, wanted: (u32, u32), random: &mut Stream) -> Rgb {
+        // What is longer than it need be is cut off to a whole number, as torchvision's Resize does.
+        let longer = |side: u32, long: u32, short: u32| (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
+        let is_whole = self.scale == Scale::Native && image.width >= wanted.0 && image.height >= wanted.1;
+        let is_narrow = u64::from(image.width) * u64::from(wanted.1) <= u64::from(image.height) * u64::from(wanted.0);
         let (width, height) = if is_whole {
             (image.width, image.height)
-        } else if image.width <= image.height {
-            (side, longer(image.height, image.width))
+        } else if is_narrow {
+            (wanted.0, longer(wanted.0, image.height, image.width))
         } else {
-            (longer(image.width, image.height), side)
+            (longer(wanted.1, image.width, image.height), wanted.1)
         };
         let image =
             &*if is_whole { Cow::Borrowed(image) } else { Cow::Owned(resize(image, width, height, self.filter)) };
@@ -163,14 +168,30 @@ impl Cut {
             // To the even number, as torchvision's CenterCrop rounds.
             Place::Centre => (f64::from(rest) / 2.0).round_ties_even() as u32,
         };
-        let (top, left) = (at(height - side), at(width - side));
-        let mut square = image.crop(left, top, side, side);
+        let (top, left) = (at(height - wanted.1), at(width - wanted.0));
+        let mut square = image.crop(left, top, wanted.0, wanted.1);
         if self.flip && random.uniform() < 0.5 {
             let stride = square.stride();
             square.pixels.chunks_exact_mut(stride).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
         }
         square
     }
+}
+
+/// The width and height of an aspect: about as many pixels as a square of this side, multiples of `unit`, and the aspect as
+/// near as these allow.
+pub fn bucket(side: u32, (width, height): (u32, u32), unit: u32) -> (u32, u32) {
+    let unit = unit.max(1);
+    let root = (f64::from(width) / f64::from(height)).sqrt();
+    let whole = |it: f64| (it / f64::from(unit)).round().max(1.0) as u32 * unit;
+    (whole(f64::from(side) * root), whole(f64::from(side) / root))
+}
+
+/// The bucket whose aspect is most like a picture's, the first of equal ones; none where there are no buckets.
+pub fn nearest(buckets: &[(u32, u32)], (width, height): (u32, u32)) -> Option<(u32, u32)> {
+    let log = |(width, height): (u32, u32)| (f64::from(width) / f64::from(height)).ln();
+    let off = |it: &&(u32, u32)| (log(**it) - log((width, height))).abs();
+    buckets.iter().min_by(|a, b| off(a).total_cmp(&off(b))).copied()
 }
 
 /// Squares of one size as [B, 3, side, side] from −1 to 1: (v/255 − 0.5)/0.5.

@@ -36,6 +36,27 @@ pub trait Examples {
     fn name(&self, idx: usize) -> String {
         idx.to_string()
     }
+
+    /// Examples of one class fit into one batch: the class is that of its shape.
+    fn class(&self, _idx: usize) -> usize {
+        0
+    }
+
+    /// The picture that it is of: several may be views of one, and those stand together.
+    fn picture(&self, idx: usize) -> String {
+        idx.to_string()
+    }
+}
+
+/// A batch of what is held out, all of one picture.
+#[derive(Clone, Debug)]
+pub struct Look<B> {
+    /// The picture.
+    pub of: String,
+    /// How many samples the batch has.
+    pub n: usize,
+    /// The samples.
+    pub batch: B,
 }
 
 /// Where the batches of a run come from.
@@ -56,7 +77,7 @@ pub trait Source {
     ///
     /// # Errors
     /// Those of [`batches`](Self::batches).
-    fn all(&self, n_levels: usize) -> Result<Vec<Self::Batch>>;
+    fn all(&self, n_levels: usize) -> Result<Vec<Look<Self::Batch>>>;
 }
 
 impl Source for Feed<'_> {
@@ -70,7 +91,7 @@ impl Source for Feed<'_> {
         Feed::shown(self, step, rank, n_ranks).into_iter().map(|it| self.examples.name(it)).collect()
     }
 
-    fn all(&self, n_levels: usize) -> Result<Vec<Batch>> {
+    fn all(&self, n_levels: usize) -> Result<Vec<Look<Batch>>> {
         Feed::all(self, n_levels)
     }
 }
@@ -82,6 +103,11 @@ impl Examples for Vec<Example> {
 
     fn example(&self, idx: usize, _: usize) -> Result<Example> {
         Ok(self[idx].clone())
+    }
+
+    fn class(&self, idx: usize) -> usize {
+        let shape = self[idx].latent.shape();
+        self.iter().position(|it| it.latent.shape() == shape).unwrap_or(idx)
     }
 }
 
@@ -117,7 +143,8 @@ impl<'a> Feed<'a> {
     pub fn new(drawing: Drawing, levels: Levels, examples: &'a dyn Examples, device: &Device) -> Result<Self> {
         ensure!(examples.count() > 0, "there is nothing to learn from");
         ensure!(drawing.batch > 0 && drawing.accumulate > 0, "a step without images");
-        let order = Order::new(drawing.seed, examples.count());
+        let classes: Vec<usize> = (0..examples.count()).map(|it| examples.class(it)).collect();
+        let order = Order::new(drawing.seed, &classes, drawing.batch);
         Ok(Self { drawing, levels, examples, device: device.clone(), order })
     }
 
@@ -152,23 +179,31 @@ impl<'a> Feed<'a> {
     }
 
     /// Every example `n_levels` times, at levels spread evenly over those that are trained on, with the same noise each
-    /// time: what is held out is looked at in this way. Batches as large as those of a step, weighted alike.
+    /// time: what is held out is looked at in this way. A batch is of one picture, and no larger than those of a step.
     ///
     /// # Errors
     /// Those of [`batches`](Self::batches).
-    pub fn all(&self, n_levels: usize) -> Result<Vec<Batch>> {
+    pub fn all(&self, n_levels: usize) -> Result<Vec<Look<Batch>>> {
+        let mut looks = Vec::new();
+        for (of, idxs) in by_picture(self.examples.count(), |idx| self.examples.picture(idx)) {
+            let mut shown = self.levelled(&idxs, n_levels).into_iter().peekable();
+            while shown.peek().is_some() {
+                let batch: Vec<Shown> = shown.by_ref().take(self.drawing.batch).collect();
+                looks.push(Look { of: of.clone(), n: batch.len(), batch: self.batch(batch)? });
+            }
+        }
+        Ok(looks)
+    }
+
+    /// These examples at `n_levels` levels each.
+    fn levelled(&self, idxs: &[usize], n_levels: usize) -> Vec<Shown> {
         let mut shown: Vec<Shown> = Vec::new();
-        for (idx, level) in (0..self.examples.count()).flat_map(|idx| (0..n_levels).map(move |level| (idx, level))) {
+        for (idx, level) in idxs.iter().flat_map(|idx| (0..n_levels).map(move |level| (*idx, level))) {
             let (sigma, timestep) = self.levels.at((level as f64 + 0.5) / n_levels as f64);
             let random = Stream::new(self.drawing.seed, Purpose::HeldOut, idx as u64, level as u64);
             shown.push(Shown { idx, pass: 0, sigma, timestep, weight: 1.0, random });
         }
-        let mut batches = Vec::new();
-        let mut shown = shown.into_iter().peekable();
-        while shown.peek().is_some() {
-            batches.push(self.batch(shown.by_ref().take(self.drawing.batch).collect())?);
-        }
-        Ok(batches)
+        shown
     }
 
     fn batch(&self, shown: Vec<Shown>) -> Result<Batch> {
@@ -200,6 +235,19 @@ impl<'a> Feed<'a> {
             pooled: stack(&pooled, "pooled texts")?,
         })
     }
+}
+
+/// The examples of each picture, those that stand together as one.
+pub(super) fn by_picture(n: usize, picture: impl Fn(usize) -> String) -> Vec<(String, Vec<usize>)> {
+    let mut found: Vec<(String, Vec<usize>)> = Vec::new();
+    for idx in 0..n {
+        let of = picture(idx);
+        match found.last_mut() {
+            Some(last) if last.0 == of => last.1.push(idx),
+            _ => found.push((of, vec![idx])),
+        }
+    }
+    found
 }
 
 /// One example in one batch.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 
 use super::autoencoder::Pictures;
-use super::feed::Source;
+use super::feed::{Look, Source, by_picture};
 use super::order::{Order, starts};
 use super::random::{Purpose, Stream};
 
@@ -21,6 +21,16 @@ pub trait Squares {
 
     /// What people call it.
     fn name(&self, idx: usize) -> String {
+        idx.to_string()
+    }
+
+    /// Squares of one class fit into one batch: the class is that of its shape.
+    fn class(&self, _idx: usize) -> usize {
+        0
+    }
+
+    /// The picture that it is of: several may be views of one, and those stand together.
+    fn picture(&self, idx: usize) -> String {
         idx.to_string()
     }
 }
@@ -54,7 +64,8 @@ impl<'a> PictureFeed<'a> {
     pub fn new(drawing: Drawing, squares: &'a dyn Squares, latent: (usize, usize), device: &Device) -> Result<Self> {
         ensure!(squares.count() > 0, "there is nothing to learn from");
         ensure!(drawing.batch > 0 && drawing.accumulate > 0, "a step without images");
-        let order = Order::new(drawing.seed, squares.count());
+        let classes: Vec<usize> = (0..squares.count()).map(|it| squares.class(it)).collect();
+        let order = Order::new(drawing.seed, &classes, drawing.batch);
         Ok(Self { drawing, squares, latent, device: device.clone(), order })
     }
 
@@ -103,10 +114,16 @@ impl Source for PictureFeed<'_> {
     }
 
     /// Every square once: it has no noise levels.
-    fn all(&self, _: usize) -> Result<Vec<Pictures>> {
-        let idxs: Vec<usize> = (0..self.squares.count()).collect();
+    fn all(&self, _: usize) -> Result<Vec<Look<Pictures>>> {
         let seed = self.drawing.seed;
         let shown = |idx: &usize| (*idx, 0, Stream::new(seed, Purpose::HeldOut, *idx as u64, 0));
-        idxs.chunks(self.drawing.batch).map(|it| self.batch(it.iter().map(shown).collect())).collect()
+        let mut looks = Vec::new();
+        for (of, idxs) in by_picture(self.squares.count(), |idx| self.squares.picture(idx)) {
+            for part in idxs.chunks(self.drawing.batch) {
+                let batch = self.batch(part.iter().map(shown).collect())?;
+                looks.push(Look { of: of.clone(), n: part.len(), batch });
+            }
+        }
+        Ok(looks)
     }
 }

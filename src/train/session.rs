@@ -6,24 +6,28 @@ use anyhow::{Context, Result};
 
 use super::checkpoint::Keeper;
 use super::exchange::Communicator;
-use super::feed::Source;
+use super::feed::{Look, Source};
 use super::objective::Objective;
-use super::trainer::{Step, Trainer};
-pub use crate::job::task::training::Rhythm;
-
-impl Default for Rhythm {
-    fn default() -> Self {
-        Self { save_every: 5_000, look_every: 500, n_levels: 8 }
-    }
-}
+use super::parameters::Parameters;
+use super::trainer::{Looked, Step, Trainer};
+pub use crate::job::task::training::{Keep, Rhythm};
 
 /// Who watches a run.
 pub trait Watcher {
     /// A step is done, in so many seconds.
     fn stepped(&mut self, step: &Step, seconds: f64);
 
-    /// What is held out was looked at after `step` steps: the loss, then its parts.
-    fn looked(&mut self, step: usize, losses: &[f64]);
+    /// What is held out was looked at after `step` steps.
+    fn looked(&mut self, step: usize, looked: &Looked);
+
+    /// `step` steps are done, and nothing of them is saved yet: a time to look at what the weights can do. A run that is
+    /// killed afterwards comes here again.
+    ///
+    /// # Errors
+    /// The run must end.
+    fn rests(&mut self, _step: usize, _parameters: &Parameters) -> Result<()> {
+        Ok(())
+    }
 
     /// Something that whoever reads the log should know.
     fn told(&mut self, text: &str);
@@ -42,7 +46,8 @@ pub enum Ending {
 }
 
 /// Runs until `n_steps` are done. Where a checkpoint of this run is kept, it goes on from there, to the same bits as if
-/// it had never stopped (on the CPU). Rank 0 keeps the checkpoints; each rank can read them.
+/// it had never stopped (on the CPU). Rank 0 keeps the checkpoints; each rank can read them. Where the best weights are
+/// to come out, every look that is better than those before it is saved, whatever the rhythm.
 ///
 /// # Errors
 /// A checkpoint of something else, a loss that is not finite (with the images of that step; the checkpoints before it
@@ -64,16 +69,26 @@ pub fn run<O: Objective, S: Source<Batch = O::Batch>>(
         trainer.restore(&snapshot)?;
         watcher.told(&format!("goes on after step {}", snapshot.n_done));
     }
-    let looks: Vec<O::Batch> = held_out.map(|it| it.all(rhythm.n_levels)).transpose()?.unwrap_or_default();
-    let mut loss = None;
+    let looks: Vec<Look<O::Batch>> = held_out.map(|it| it.all(rhythm.n_levels)).transpose()?.unwrap_or_default();
     if !looks.is_empty() && trainer.n_done() == 0 {
         watcher.looked(0, &trainer.look(&looks)?);
     }
+    if trainer.n_done() == 0 {
+        watcher.rests(0, trainer.parameters())?;
+    }
+    if !looks.is_empty() && trainer.n_done() == n_steps {
+        // It died between its last checkpoint and its end: nobody may have heard of the last look.
+        watcher.looked(n_steps, &trainer.look(&looks)?);
+    }
+    let mut best = match rhythm.keep {
+        Keep::Last => None,
+        Keep::Best => keeper.best()?,
+    };
     let mut saved = trainer.n_done();
     while trainer.n_done() < n_steps {
         if watcher.is_stopped() {
             if saved < trainer.n_done() {
-                save(trainer, keeper, loss, ranks)?;
+                save(trainer, keeper, None, ranks)?;
             }
             return Ok(Ending::Stopped);
         }
@@ -86,13 +101,19 @@ pub fn run<O: Objective, S: Source<Batch = O::Batch>>(
         trainer.parameters().device().synchronize()?;
         watcher.stepped(&done, begun.elapsed().as_secs_f64());
         let is_last = done.step == n_steps;
+        let (mut loss, mut is_best) = (None, false);
         if !looks.is_empty() && (is_last || done.step.is_multiple_of(rhythm.look_every.max(1))) {
-            let losses = trainer.look(&looks)?;
-            watcher.looked(done.step, &losses);
-            loss = losses.first().copied();
+            let looked = trainer.look(&looks)?;
+            watcher.looked(done.step, &looked);
+            loss = looked.losses.first().copied().filter(|it| it.is_finite());
+            if let Some(loss) = loss.filter(|_| rhythm.keep == Keep::Best) {
+                is_best = best.is_none_or(|(_, least)| loss < least);
+                best = if is_best { Some((done.step, loss)) } else { best };
+            }
         }
-        if is_last || done.step.is_multiple_of(rhythm.save_every.max(1)) {
-            save(trainer, keeper, loss.take(), ranks)?;
+        watcher.rests(done.step, trainer.parameters())?;
+        if is_last || is_best || done.step.is_multiple_of(rhythm.save_every.max(1)) {
+            save(trainer, keeper, loss, ranks)?;
             saved = done.step;
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::Update;
 use super::exchange::{Communicator, owners};
+use super::feed::Look;
 use super::objective::Objective;
 use super::optim::{AdamW, Rate, State, clip, global_norm};
 use super::parameters::{Gradients, Parameters, Start};
@@ -56,6 +57,15 @@ pub struct Step {
     pub norm: f64,
     /// The learning rate.
     pub rate: f64,
+}
+
+/// What a look at what is held out came to.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Looked {
+    /// The mean loss over all samples, then its parts.
+    pub losses: Vec<f64>,
+    /// The mean loss of each picture.
+    pub pictures: Vec<(String, f64)>,
 }
 
 /// A model in training, on one rank.
@@ -176,20 +186,28 @@ impl<O: Objective> Trainer<O> {
         Ok(Step { step: number, loss: told[0], bands: told[1..].to_vec(), norm, rate })
     }
 
-    /// The mean loss of batches, without learning from them: the total, then its parts.
+    /// The mean loss of what is held out, without learning from it.
     ///
     /// # Errors
     /// A batch that does not fit, no memory.
-    pub fn look(&self, batches: &[O::Batch]) -> Result<Vec<f64>> {
+    pub fn look(&self, looks: &[Look<O::Batch>]) -> Result<Looked> {
+        let n_all: usize = looks.iter().map(|it| it.n).sum();
         let mut told: Vec<f64> = Vec::new();
-        for batch in batches {
+        let mut sums: Vec<(String, f64, usize)> = Vec::new();
+        for Look { of, n, batch } in looks {
             let losses = self.objective.loss(&self.parameters, batch)?;
             let mut now = vec![f64::from(losses.total.to_scalar::<f32>()?)];
             now.extend(losses.bands.to_vec1::<f32>()?.into_iter().map(f64::from));
             told.resize(now.len(), 0.0);
-            told.iter_mut().zip(&now).for_each(|(sum, it)| *sum += it / batches.len() as f64);
+            told.iter_mut().zip(&now).for_each(|(sum, it)| *sum += it * (*n as f64 / n_all as f64));
+            let sum = now[0] * *n as f64;
+            match sums.last_mut() {
+                Some(last) if last.0 == *of => (last.1, last.2) = (last.1 + sum, last.2 + n),
+                _ => sums.push((of.clone(), sum, *n)),
+            }
         }
-        Ok(told)
+        let pictures = sums.into_iter().map(|(of, sum, n)| (of, sum / n as f64)).collect();
+        Ok(Looked { losses: told, pictures })
     }
 
     /// Moves the running means.

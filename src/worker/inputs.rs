@@ -41,6 +41,10 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathere
                 search.artifacts(&shown.shards).await?;
                 search.artifacts(&distinct(&shown.texts)).await?;
             }
+            if let Some(samples) = &task.samples {
+                let encoded: Vec<Hash> = samples.encoded().chain([samples.vae]).collect();
+                search.artifacts(&distinct(&encoded)).await?;
+            }
         }
         Task::Evaluate(task) => {
             let pair: Vec<&Picture> = [&task.picture].into_iter().chain(&task.reference).collect();
@@ -71,6 +75,12 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathere
         }
         let folder = |it: made::PartAt| PartFolder { root: it.root.into_os_string(), name: it.name, part: it.part };
         search.inputs.parts = places.into_iter().map(folder).collect();
+        if let Task::Finetune(task) = task
+            && let Some(samples) = &task.samples
+        {
+            let places = within(bench.patience, made::part_at(&bench.pool, &samples.vae)).await?;
+            search.inputs.parts.extend(places.into_iter().map(folder));
+        }
     }
     Ok(Gathered::Ready(Box::new(search.inputs), search.held))
 }

@@ -1,21 +1,23 @@
 //! What a running task wants noted: where it begins, its checkpoints, its curves.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::pipe::Keep;
 use super::turn::Bench;
 use super::within::within;
+use crate::job::task::finetune::sample_key;
 use crate::job::{Hash, JobId, Lease};
 use crate::queue::LeaseLost;
 use crate::queue::claim::Claimed;
 use crate::store::checkpoint::{self, Saved};
 use crate::store::made::Artifact;
+use crate::store::training;
 use crate::tasks::supervisor::Point;
 
 /// The most points that wait for Postgres; of more the oldest are dropped.
@@ -25,8 +27,9 @@ const MOST_POINTS: usize = 200_000;
 pub(super) struct Notes {
     to: Arc<To>,
     points: Vec<Point>,
-    /// What the slot waits for.
-    noting: Option<Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>>,
+    /// What the slot waits for: one at a time. A task of its own, because it locks the job's row: whoever writes to that row
+    /// while this waited to be polled would wait for a lock that nobody gives back.
+    noting: JoinSet<anyhow::Result<()>>,
 }
 
 /// Where it is noted.
@@ -41,7 +44,7 @@ impl Notes {
     /// Nothing yet.
     pub(super) fn new(bench: &Arc<Bench>, job: &Claimed) -> Self {
         let to = To { bench: bench.clone(), job: job.id, lease: job.lease, key: job.task.key() };
-        Self { to: Arc::new(to), points: Vec::new(), noting: None }
+        Self { to: Arc::new(to), points: Vec::new(), noting: JoinSet::new() }
     }
 
     /// Takes points of curves.
@@ -57,21 +60,31 @@ impl Notes {
     /// Begins to note where the attempt begins.
     pub(super) fn begin(&mut self, after: Option<u64>) {
         let to = self.to.clone();
-        self.noting = Some(Box::pin(async move { to.patiently(|| to.begin(after)).await }));
+        self.noting.spawn(async move { to.patiently(|| to.begin(after)).await });
     }
 
     /// Begins to keep a checkpoint. Its curves are written first: a later attempt goes on with both.
     pub(super) fn keep(&mut self, keep: Keep) {
         let to = self.to.clone();
         let points = std::mem::take(&mut self.points);
-        self.noting = Some(Box::pin(async move {
+        self.noting.spawn(async move {
             to.patiently(|| to.write(&points)).await?;
             let file = PathBuf::from(&keep.file);
             let (hash, n_bytes) = to.patiently(|| to.store(&file)).await?;
             let artifact = Artifact { hash, n_bytes, media: "application/octet-stream" };
             let saved = Saved { step: keep.step, artifact: hash, meta: keep.meta };
-            to.patiently(|| to.keep(&saved, &artifact, keep.keep_last)).await
-        }));
+            to.patiently(|| to.keep(&saved, &artifact, (keep.keep_last, keep.spare))).await
+        });
+    }
+
+    /// Begins to store a picture that was made on the way.
+    pub(super) fn show(&mut self, file: PathBuf, step: u64, idx: usize) {
+        let to = self.to.clone();
+        self.noting.spawn(async move {
+            let (hash, n_bytes) = to.patiently(|| to.store(&file)).await?;
+            let artifact = Artifact { hash, n_bytes, media: "image/png" };
+            to.patiently(|| to.show(step, idx, &artifact)).await
+        });
     }
 
     /// Waits until what the slot waits for is noted; for ever if it waits for nothing. Safe to drop and call again.
@@ -79,12 +92,8 @@ impl Notes {
     /// # Errors
     /// [`LeaseLost`], or it cannot be noted at all.
     pub(super) async fn noted(&mut self) -> anyhow::Result<()> {
-        match &mut self.noting {
-            Some(noting) => {
-                let noted = noting.await;
-                self.noting = None;
-                noted
-            }
+        match self.noting.join_next().await {
+            Some(noted) => noted.context("note what the slot wants noted")?,
             None => std::future::pending().await,
         }
     }
@@ -145,10 +154,16 @@ impl To {
         within(self.bench.patience, begun).await.map_err(Trouble::Passes)
     }
 
-    async fn keep(&self, saved: &Saved, artifact: &Artifact, keep_last: u32) -> Result<(), Trouble> {
+    async fn keep(&self, saved: &Saved, artifact: &Artifact, stay: (u32, Option<u64>)) -> Result<(), Trouble> {
         let (pool, key) = (&self.bench.pool, &self.key);
-        let kept = checkpoint::keep(pool, self.job, self.lease, key, saved, artifact, keep_last);
+        let kept = checkpoint::keep(pool, self.job, self.lease, key, saved, artifact, stay);
         within(self.bench.patience, kept).await.map_err(Trouble::Passes)
+    }
+
+    async fn show(&self, step: u64, idx: usize, artifact: &Artifact) -> Result<(), Trouble> {
+        let key = sample_key(&self.key, step, idx);
+        let shown = training::show(&self.bench.pool, self.job, self.lease, &key, artifact);
+        within(self.bench.patience, shown).await.map_err(Trouble::Passes)
     }
 
     async fn write(&self, points: &[Point]) -> Result<(), Trouble> {

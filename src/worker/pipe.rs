@@ -16,7 +16,7 @@ pub enum Request {
     Do(Box<Work>),
     /// Save what there is of the work, and end it soon.
     Stop,
-    /// The answer to [`Reply::Keep`] and to [`Reply::Begin`].
+    /// The answer to [`Reply::Keep`], [`Reply::Show`] and [`Reply::Begin`].
     Noted {
         /// Why it was not noted: the attempt is over.
         error: Option<String>,
@@ -52,6 +52,15 @@ pub enum Reply {
     },
     /// Keep this checkpoint; the slot waits for [`Request::Noted`].
     Keep(Keep),
+    /// Store this picture; the slot waits for [`Request::Noted`].
+    Show {
+        /// The file, in the scratch folder.
+        file: OsString,
+        /// How many steps are done.
+        step: u64,
+        /// Which of the step's pictures it is.
+        idx: usize,
+    },
     /// The task is done.
     Done(Box<Output>),
     /// The task was not done.
@@ -76,6 +85,9 @@ pub struct Keep {
     pub meta: serde_json::Value,
     /// How many checkpoints of the job stay.
     pub keep_last: u32,
+    /// The step of one that stays however old it gets.
+    #[serde(default)]
+    pub spare: Option<u64>,
 }
 
 /// Whose fault it is that a task was not done.

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::family;
 use super::pipe::{END_OF_LOG, Fault, Keep, Reply, Request, Work};
-use crate::tasks::supervisor::{Checkpoint, Point};
+use crate::tasks::supervisor::{Checkpoint, Point, Sample};
 use crate::tasks::{self, Memory, Supervisor, TaskError};
 
 /// Serves requests until standard input ends, models on `device`: `cpu` or `cuda:N`.
@@ -148,7 +148,11 @@ impl Supervisor for &Pipe {
 
     fn keep(&mut self, it: &Checkpoint<'_>) -> Result<(), TaskError> {
         let (file, meta) = (it.file.as_os_str().to_owned(), it.meta.clone());
-        self.ask(&Reply::Keep(Keep { file, step: it.step, meta, keep_last: it.keep_last }))
+        self.ask(&Reply::Keep(Keep { file, step: it.step, meta, keep_last: it.keep_last, spare: it.spare }))
+    }
+
+    fn show(&mut self, it: &Sample<'_>) -> Result<(), TaskError> {
+        self.ask(&Reply::Show { file: it.file.as_os_str().to_owned(), step: it.step, idx: it.idx })
     }
 
     fn begin_after(&mut self, step: Option<u64>) -> Result<(), TaskError> {

@@ -162,6 +162,7 @@ async fn wait(
                 Ok(Said::Reply(Reply::Points(points))) => notes.points(points),
                 Ok(Said::Reply(Reply::Begin { after })) => notes.begin(after),
                 Ok(Said::Reply(Reply::Keep(keep))) => notes.keep(keep),
+                Ok(Said::Reply(Reply::Show { file, step, idx })) => notes.show(file.into(), step, idx),
                 // A save that went wrong is no fault of a task that was told to end.
                 Ok(Said::Reply(Reply::Failed { .. } | Reply::Stopped)) if saving.is_some() => break End::Ordered,
                 Ok(Said::Reply(reply)) => break End::Replied(reply),
@@ -322,9 +323,9 @@ async fn write_end(bench: &Bench, job: &Claimed, end: &End, stored: Option<&Stor
             settle::release(&mut tx, id, lease).await?;
             "released"
         }
-        End::Replied(Reply::Progress { .. } | Reply::Points(_) | Reply::Begin { .. } | Reply::Keep(_)) => {
-            anyhow::bail!("that is no end")
-        }
+        End::Replied(
+            Reply::Progress { .. } | Reply::Points(_) | Reply::Begin { .. } | Reply::Keep(_) | Reply::Show { .. },
+        ) => anyhow::bail!("that is no end"),
         End::Starved { makers, error } => {
             let again = remake::remake(&mut tx, id, lease, makers, error).await?;
             tracing::warn!(job = id.0, error, again, "what the job needs is gone");

@@ -9,8 +9,10 @@ from math import nan
 import krippendorff
 import mpmath
 import numpy as np
+import pandas as pd
 import statsmodels
 from scipy import optimize, stats
+from statsmodels.regression.mixed_linear_model import MixedLM
 from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
@@ -258,5 +260,18 @@ def meng():
         yield {"first": a, "second": b, "between": c, "n": n, "z": float(z), "p": float(2 * stats.norm.sf(abs(z)))}
 
 
-parts = {it.__name__: list(it()) for it in [p_values, fits, wilcoxon, permutation, proportions, holm, power, cohen, fleiss, alpha, bradley_terry, meng]}
+def crossed():
+    """REML of tables with a random row and a random column each, by statsmodels: the mean and its standard error."""
+    draw = np.random.default_rng(5)
+    for rows, columns, of_row, of_column, rest in [(3, 5, 1.0, 1.2, 0.4), (4, 8, 0.8, 0.6, 0.5), (6, 3, 0.7, 1.5, 0.3)]:
+        table = 0.5 + draw.normal(0, of_row, (rows, 1)) + draw.normal(0, of_column, (1, columns))
+        table = np.round(table + draw.normal(0, rest, (rows, columns)), 4)
+        row, column = np.repeat(np.arange(rows), columns), np.tile(np.arange(columns), rows)
+        data = pd.DataFrame({"y": table.ravel(), "row": row, "column": column, "all": 1})
+        model = MixedLM.from_formula("y ~ 1", groups="all", vc_formula={"row": "0 + C(row)", "column": "0 + C(column)"}, data=data)
+        fit = model.fit(reml=True, method=["powell", "lbfgs"])
+        yield {"table": table.tolist(), "mean": fit.params["Intercept"], "error": fit.bse["Intercept"]}
+
+
+parts = {it.__name__: list(it()) for it in [p_values, fits, wilcoxon, permutation, proportions, holm, power, cohen, fleiss, alpha, bradley_terry, meng, crossed]}
 print(json.dumps({"scipy": scipy.__version__, "statsmodels": statsmodels.__version__, **parts}))

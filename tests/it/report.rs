@@ -7,6 +7,7 @@ mod models;
 mod opinions;
 mod paper;
 mod reading;
+mod trained;
 mod whole;
 
 use std::path::{Path, PathBuf};

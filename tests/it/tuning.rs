@@ -61,6 +61,13 @@ impl Database {
             .unwrap()
     }
 
+    /// The file of a model's trained part.
+    async fn artifact_of(&self, model: &str) -> PathBuf {
+        let parts = self.trained().await;
+        let hash = &parts.iter().find(|it| it.0 == model).unwrap().1;
+        self.home.path().join("artifacts").join(&hash[..2]).join(hash)
+    }
+
     /// The hash of the trained part of each model, by name.
     async fn trained(&self) -> Vec<(String, String)> {
         sqlx::query_as(

@@ -103,6 +103,32 @@ pub struct Rhythm {
     pub look_every: usize,
     /// At how many noise levels each held-out image is looked at.
     pub n_levels: usize,
+    /// Which weights come out.
+    #[serde(default, skip_serializing_if = "Keep::is_last")]
+    pub keep: Keep,
+}
+
+impl Default for Rhythm {
+    fn default() -> Self {
+        Self { save_every: 5_000, look_every: 500, n_levels: 8, keep: Keep::Last }
+    }
+}
+
+/// Which weights come out of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Those after the last step.
+    #[default]
+    Last,
+    /// Those with the least loss on what is held out, of all looks after the first step; of equal ones the earliest.
+    Best,
+}
+
+impl Keep {
+    fn is_last(&self) -> bool {
+        *self == Self::Last
+    }
 }
 
 /// Where the optimiser keeps its f32 values and moments: 12 bytes a parameter.

@@ -1,6 +1,10 @@
 //! Fine-tuning on the page: settings and ends as a table, losses as curves, bands side by side.
 
+mod compared;
+mod strips;
+
 use super::figures::Figure;
+use crate::job::task::finetune::CURATED;
 use crate::job::task::making::Part;
 use crate::report::format::{self, Digits};
 use crate::report::plot;
@@ -14,6 +18,12 @@ pub(in crate::report) struct Training {
     pub(in crate::report) legend: Vec<(String, String)>,
     pub(in crate::report) bands: Option<Table>,
     pub(in crate::report) notes: Vec<String>,
+    pub(in crate::report) compared: Option<Table>,
+    pub(in crate::report) sentences: Vec<String>,
+    pub(in crate::report) samples: Option<Table>,
+    pub(in crate::report) strips: Vec<strips::Strip>,
+    /// Strips that are not shown.
+    pub(in crate::report) n_strips_left: usize,
     /// Whether a loss has wavelet bands.
     pub(in crate::report) has_bands: bool,
 }
@@ -29,12 +39,18 @@ pub(super) fn section(report: &Report) -> Option<Training> {
         figures.extend(figure(report, part, true));
         figures.extend(figure(report, part, false));
     }
+    let (strips, n_strips_left) = strips::strips(report);
     Some(Training {
         models: models(report),
         figures,
         legend: legend.collect(),
         bands: bands(report),
         notes: notes(report),
+        compared: compared::losses(&report.tuning),
+        sentences: report.tuning.sentences.clone(),
+        samples: compared::samples(report),
+        strips,
+        n_strips_left,
         has_bands: report.trainings.iter().any(|it| it.parts.len() > 2),
     })
 }
@@ -159,10 +175,16 @@ fn bands(report: &Report) -> Option<Table> {
 
 fn notes(report: &Report) -> Vec<String> {
     let mut notes = Vec::new();
-    for it in report.trainings.iter().filter(|it| !it.left_out.is_empty()) {
-        let shown: Vec<&str> = it.left_out.iter().take(5).map(String::as_str).collect();
-        let n = format::count(it.left_out.len(), "picture");
-        notes.push(format!("{}: {n} could not be decoded and were left out ({}).", it.name, shown.join("; ")));
+    for it in &report.trainings {
+        let (curated, broken): (Vec<&String>, Vec<&String>) = it.left_out.iter().partition(|it| it.contains(CURATED));
+        for (which, why) in [(broken, "could not be decoded"), (curated, "lay outside the bounds of curation")] {
+            if which.is_empty() {
+                continue;
+            }
+            let shown: Vec<String> = which.iter().take(5).map(|it| it.replace(CURATED, "")).collect();
+            let n = format::count(which.len(), "picture");
+            notes.push(format!("{}: {n} {why} and were left out ({}).", it.name, shown.join("; ")));
+        }
     }
     notes
 }

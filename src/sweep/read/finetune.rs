@@ -1,6 +1,7 @@
 //! Reads `[[finetune]]` blocks.
 
 mod dials;
+mod shown;
 
 use super::super::block::{Block, Placed, listed, meant};
 use super::super::finetune::{Finetune, Places, Point};
@@ -9,10 +10,10 @@ use super::super::{Axis, Expand};
 use super::check_keys;
 use super::resources::wants;
 use crate::job::Hash;
-use crate::job::task::finetune::{Drawn, Finetune as Task, Lora, Objective, Shown};
+use crate::job::task::finetune::{Drawn, Finetune as Task, Lora, Objective, Shown, USUALLY_KEPT};
 use crate::job::task::making::{Part, Precision};
 use crate::job::task::training::{
-    AdamW, Course, Cut, Density, Filter, Home, Loss, Place, Rate, Recompute, Rhythm, Scale, Space, Weighting,
+    AdamW, Course, Cut, Density, Filter, Home, Keep, Loss, Place, Rate, Recompute, Rhythm, Scale, Space, Weighting,
 };
 use dials::Dials;
 
@@ -48,15 +49,25 @@ pub(super) const KEYS: &[&str] = &[
     "crop",
     "flip",
     "filter",
+    "buckets",
     "views",
     "latent",
     "data_seed",
     "min_side",
+    "min_glcm_score",
+    "max_glcm_score",
+    "min_compression_ratio",
+    "max_compression_ratio",
     "held_out",
     "look_every",
     "look_levels",
+    "sample_every",
+    "sample_prompts",
+    "sample_steps",
+    "sample_guidance",
     "save_every",
     "keep_last",
+    "keep",
     "t5_tokens",
     "recompute",
     "offload",
@@ -77,6 +88,10 @@ const OF_DENOISER: &[&str] = &[
     "look_levels",
     "t5_tokens",
     "recompute",
+    "sample_every",
+    "sample_prompts",
+    "sample_steps",
+    "sample_guidance",
 ];
 /// Those that mean something for an autoencoder alone.
 const OF_VAE: &[&str] = &["divergence", "rescale"];
@@ -162,10 +177,11 @@ fn start(part: Part, preset: Preset, rescale: bool, block: &Block) -> Draft {
         ema: None,
         seed: 0,
         rhythm: Rhythm::default(),
-        keep_last: 2,
+        keep_last: USUALLY_KEPT,
         recompute: Recompute::default(),
         home: Home::default(),
         dtype: Precision::default(),
+        samples: None,
     };
     let cut = Cut { side: 0, scale: Scale::Fit, place: Place::Random, flip: true, filter: Filter::Bilinear };
     let places =
@@ -192,6 +208,9 @@ fn start(part: Part, preset: Preset, rescale: bool, block: &Block) -> Draft {
             min_side: 0,
             held_out: 0,
             t5_tokens: 77,
+            samples: shown::samples(block),
+            curation: shown::curation(block),
+            buckets: shown::buckets(block),
             task,
             places,
         },
@@ -270,6 +289,7 @@ fn how_weights_change(dials: &mut Dials) {
     task.rhythm.look_every = every(whole("look_every", 1), task.rhythm.look_every);
     task.rhythm.n_levels = every(whole("look_levels", 1), task.rhythm.n_levels);
     task.keep_last = block.integer("keep_last", 1..=1_000_000).map_or(task.keep_last, |it| it as u32);
+    task.rhythm.keep = block.choice("keep", &[("last", Keep::Last), ("best", Keep::Best)]).unwrap_or_default();
     let recompute = [("blocks", Recompute::Blocks), ("nothing", Recompute::Nothing)];
     task.recompute = block.choice("recompute", &recompute).unwrap_or_default();
     task.home = if block.flag("offload").unwrap_or(false) { Home::Host } else { Home::Device };
@@ -347,6 +367,14 @@ fn finish(block: &Block, name: String, draft: Draft) -> Point {
         point.task.lora = Some(lora);
     }
     let task = &point.task;
+    if task.rhythm.keep == Keep::Best && point.held_out == 0 {
+        let help = "write `held_out = 8`, say, or take `keep` out".to_owned();
+        block.faults.at(
+            &span("keep"),
+            "the best weights are those with the least loss on what is held out: nothing is",
+            help,
+        );
+    }
     if task.rate.warm_up as u64 > u64::from(task.steps) {
         let message = format!("`warm_up` is {}, longer than the {} steps", task.rate.warm_up, task.steps);
         block.faults.at(&span("warm_up"), message, None);

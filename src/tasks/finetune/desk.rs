@@ -1,21 +1,23 @@
-//! Between a run and its agent: curves, checkpoints, the wish to stop.
+//! Between a run and its agent: curves, and the wish to stop.
 
 use std::cell::RefCell;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
 
+use super::sampler::Sampler;
 use crate::gpu;
-use crate::job::task::finetune::Finetune;
-use crate::tasks::inputs::Inputs;
-use crate::tasks::supervisor::{Checkpoint, Point, Supervisor};
-use crate::train::checkpoint::{self, Keeper, Run};
+use crate::job::task::finetune::{Finetune, PICTURE};
+use crate::tasks::TaskError;
+use crate::tasks::supervisor::{Checkpoint, Point, Sample, Supervisor};
+use crate::train::parameters::Parameters;
 use crate::train::session::Watcher;
-use crate::train::trainer::{Snapshot, Step};
+use crate::train::trainer::{Looked, Step};
 
 /// A curve has about so many points at most; each is the mean over the steps since the one before.
 const MOST_POINTS: usize = 4_000;
+/// So many pictures that are held out have a curve each, at most.
+const MOST_PICTURES: usize = 1_000;
 /// Points travel so often.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -73,7 +75,12 @@ impl<'a> Desk<'a> {
         self.0.borrow_mut().names = names;
     }
 
-    /// The last loss on what is held out.
+    /// Notes the loss on what is held out of the weights that come out, where those are not the last.
+    pub(super) fn comes_out(&self, loss: f64) {
+        self.0.borrow_mut().held_out = Some(loss);
+    }
+
+    /// The loss on what is held out of the weights that come out.
     pub(super) fn held_out(&self) -> Option<f64> {
         self.0.borrow().held_out
     }
@@ -81,6 +88,23 @@ impl<'a> Desk<'a> {
     /// Sends the points on.
     pub(super) fn flush(&self) {
         self.0.borrow_mut().flush();
+    }
+
+    /// Says where the attempt begins.
+    pub(super) fn begin_after(&self, step: Option<u64>) -> Result<(), TaskError> {
+        self.0.borrow_mut().supervisor.begin_after(step)
+    }
+
+    /// Shows a picture that was made on the way.
+    pub(super) fn show(&self, sample: &Sample<'_>) -> Result<(), TaskError> {
+        self.0.borrow_mut().supervisor.show(sample)
+    }
+
+    /// Keeps a checkpoint. A later attempt goes on with the curves up to there: they go first.
+    pub(super) fn keep(&self, checkpoint: &Checkpoint<'_>) -> Result<(), TaskError> {
+        let mut inside = self.0.borrow_mut();
+        inside.flush();
+        inside.supervisor.keep(checkpoint)
     }
 }
 
@@ -138,6 +162,8 @@ fn in_use(device: &Device) -> Option<usize> {
 /// Watches a run.
 pub(super) struct Watch<'a, 'b> {
     pub(super) desk: &'a Desk<'b>,
+    /// None where no pictures are made on the way.
+    pub(super) sampler: Option<Sampler<'a>>,
 }
 
 impl Watcher for Watch<'_, '_> {
@@ -148,7 +174,8 @@ impl Watcher for Watch<'_, '_> {
         desk.supervisor.progress(step.step, n_steps);
     }
 
-    fn looked(&mut self, step: usize, losses: &[f64]) {
+    fn looked(&mut self, step: usize, looked: &Looked) {
+        let losses = &looked.losses;
         let mut desk = self.desk.0.borrow_mut();
         desk.held_out = losses.first().copied();
         let names = if desk.names.len() > 1 { desk.names.clone() } else { Vec::new() };
@@ -156,7 +183,18 @@ impl Watcher for Watch<'_, '_> {
         let names = std::iter::once("held_out".to_owned()).chain(parts);
         let points: Vec<Point> = names.zip(losses).map(|(name, it)| Point::new(&name, step as u64, *it)).collect();
         desk.points.extend(points);
+        // Of more there is no need to know each one's: their mean is certain.
+        let pictures =
+            looked.pictures.iter().take(if looked.pictures.len() > MOST_PICTURES { 0 } else { MOST_PICTURES });
+        desk.points.extend(pictures.map(|(of, it)| Point::new(&format!("{PICTURE}{of}"), step as u64, *it)));
         eprintln!("step {step}: the loss on what is held out is {:.6}", losses.first().copied().unwrap_or(f64::NAN));
+    }
+
+    fn rests(&mut self, step: usize, parameters: &Parameters) -> anyhow::Result<()> {
+        match self.sampler.as_ref().filter(|it| it.is_due(step)) {
+            Some(sampler) => sampler.make(step, parameters, self.desk),
+            None => Ok(()),
+        }
     }
 
     fn told(&mut self, text: &str) {
@@ -165,36 +203,5 @@ impl Watcher for Watch<'_, '_> {
 
     fn is_stopped(&mut self) -> bool {
         self.desk.0.borrow().supervisor.stop_asked()
-    }
-}
-
-/// Keeps checkpoints with the agent.
-pub(super) struct Kept<'a, 'b> {
-    pub(super) desk: &'a Desk<'b>,
-    pub(super) inputs: &'a Inputs,
-    pub(super) run: Run,
-    pub(super) keep_last: u32,
-}
-
-impl Keeper for Kept<'_, '_> {
-    fn newest(&mut self) -> anyhow::Result<(Option<Snapshot>, Vec<String>)> {
-        let found = self.inputs.resume();
-        let snapshot = found.map(|it| checkpoint::read(Path::new(&it.path), &self.run)).transpose()?;
-        let step = snapshot.as_ref().map(|it| it.n_done as u64);
-        self.desk.0.borrow_mut().supervisor.begin_after(step)?;
-        // What is damaged has been said by whoever looked for a whole one.
-        Ok((snapshot, Vec::new()))
-    }
-
-    fn save(&mut self, snapshot: &Snapshot, held_out: Option<f64>) -> anyhow::Result<()> {
-        std::fs::create_dir_all(&self.inputs.scratch)?;
-        let file = Path::new(&self.inputs.scratch).join("checkpoint");
-        checkpoint::write(&file, snapshot, &self.run, held_out)?;
-        let mut desk = self.desk.0.borrow_mut();
-        // A later attempt goes on with the curves up to here: they go first.
-        desk.flush();
-        let (step, meta) = (snapshot.n_done as u64, serde_json::json!({ "held_out": held_out }));
-        desk.supervisor.keep(&Checkpoint { file: &file, step, meta: &meta, keep_last: self.keep_last })?;
-        Ok(())
     }
 }

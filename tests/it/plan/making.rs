@@ -25,7 +25,8 @@ pub fn resources(sweep: &Sweep, inventory: &mut Inventory) {
         let model = &model;
         let part = |it: Part| (it, Hash::of(format!("{model} {}", it.word()).as_bytes()));
         let parts = Part::ALL.into_iter().map(part).collect();
-        let package = PackageFiles { root: PathBuf::from("/models").join(model), factor: 16, parts, files: Vec::new() };
+        let package =
+            PackageFiles { root: PathBuf::from("/models").join(model), factor: 16, unit: 32, parts, files: Vec::new() };
         inventory.packages.insert(model.clone(), package);
     }
     for block in &sweep.finetune {

@@ -2,6 +2,7 @@
 
 use jobctl::stats::Undefined;
 use jobctl::stats::bootstrap::Bootstrap;
+use jobctl::stats::crossed::crossed;
 use jobctl::stats::dependent::{bootstrap_difference, meng_rosenthal_rubin};
 use jobctl::stats::effect::{cohens_dz, smallest_detectable_dz};
 use jobctl::stats::family::holm;
@@ -190,4 +191,41 @@ fn pairs_of_one_cluster_are_no_independent_witnesses() {
     let width = |it: &jobctl::stats::paired::Comparison| it.interval.map(|it| it.high - it.low).unwrap();
     assert!(width(&clustered) > 2.0 * width(&naive));
     assert!(clustered.wilcoxon.unwrap().p > naive.wilcoxon.unwrap().p);
+}
+
+#[test]
+fn the_mean_of_a_crossed_table_has_the_error_that_reml_gives() {
+    for it in golden_part("crossed") {
+        let table: Vec<Vec<f64>> = it["table"].as_array().unwrap().iter().map(numbers).collect();
+        let ours = crossed(&table).unwrap();
+        near(ours.mean, &it["mean"], 1e-4, "mean");
+        // Its search for the best variances ends a little off.
+        near(ours.error, &it["error"], 2e-3, "error");
+        assert!((ours.n_rows, ours.n_columns) == (table.len(), table[0].len()) && ours.degrees >= 2.0);
+        assert!(ours.interval.holds(ours.mean) && (ours.p < 0.05) == !ours.interval.holds(0.0));
+    }
+    assert_eq!(crossed(&[vec![1.0]]), Err(Undefined::TooFew));
+    assert_eq!(crossed(&[vec![0.5, 0.5], vec![0.5, 0.5]]), Err(Undefined::Constant));
+    assert_eq!(crossed(&[vec![0.5, f64::NAN]]), Err(Undefined::NotFinite));
+    // One seed: Student's interval of four differences.
+    let one = crossed(&[vec![1.0, 2.0, 3.0, 4.0]]).unwrap();
+    assert!((one.degrees, one.mean) == (3.0, 2.5) && (one.error - (5.0_f64 / 12.0).sqrt()).abs() < 1e-12);
+}
+
+#[test]
+fn intervals_of_crossed_tables_hold_the_mean_as_often_as_they_say() {
+    // Where each cell counted as independent, intervals would hold it far less often.
+    let (mut n_held, n_tables) = (0, 2_000);
+    for seed in 0..n_tables {
+        let mut random = jobctl::train::random::Stream::new(seed, jobctl::train::random::Purpose::HeldOut, 0, 0);
+        let columns: Vec<f64> = (0..8).map(|_| random.normal()).collect();
+        let mut row = || {
+            let of_row = random.normal();
+            columns.iter().map(|it| of_row + it + 0.5 * random.normal()).collect::<Vec<f64>>()
+        };
+        let table: Vec<Vec<f64>> = (0..4).map(|_| row()).collect();
+        n_held += usize::from(crossed(&table).unwrap().interval.holds(0.0));
+    }
+    let share = n_held as f64 / n_tables as f64;
+    assert!((0.93..0.98).contains(&share), "{share}");
 }

@@ -118,3 +118,26 @@ fn a_folder_is_read_with_its_captions_and_what_is_left_out_is_named() {
     fs::write(at("b.txt"), "beside it\n").unwrap();
     assert_eq!(Folder::read(folder.path()).unwrap().pictures[0].caption, "beside it");
 }
+
+#[test]
+fn buckets_have_the_area_of_the_square_and_sides_that_the_model_takes() {
+    use jobctl::train::data::{bucket, nearest};
+    assert_eq!(bucket(1024, (1, 1), 16), (1024, 1024));
+    assert_eq!(bucket(1024, (16, 9), 16), (1360, 768));
+    assert_eq!(bucket(1024, (9, 16), 16), (768, 1360));
+    assert_eq!(bucket(4096, (3, 2), 32), (5024, 3360));
+    assert_eq!(bucket(16, (4, 1), 32), (32, 32), "a side is never 0");
+    let buckets = [(1024, 1024), (1360, 768), (768, 1360)];
+    assert_eq!(nearest(&buckets, (4000, 3900)), Some((1024, 1024)));
+    assert_eq!(nearest(&buckets, (6000, 3000)), Some((1360, 768)));
+    assert_eq!(nearest(&buckets, (3000, 6000)), Some((768, 1360)));
+    assert_eq!(nearest(&[], (3, 4)), None);
+
+    let cut = Cut::released(64);
+    let mut picture = Rgb::new(300, 200);
+    picture.pixels.iter_mut().enumerate().for_each(|(idx, it)| *it = (idx * 7 % 251) as u8);
+    for size in [(96, 48), (48, 96), (64, 64)] {
+        let made = cut.sized(&picture, size, &mut Stream::new(0, Purpose::Crop, 0, 0));
+        assert_eq!((made.width, made.height), size);
+    }
+}

@@ -295,9 +295,46 @@ fn what_is_held_out_is_looked_at_alike_each_time() {
     let feed = Feed::new(drawing(2, 1), levels(), &examples, &Device::Cpu).unwrap();
     let trainer = trainer(&Alone, Recompute::Nothing);
     let (batches, again) = (feed.all(3).unwrap(), feed.all(3).unwrap());
-    assert_eq!(batches.iter().map(|it| it.timesteps.len()).sum::<usize>(), 15);
+    assert_eq!(batches.iter().map(|it| it.batch.timesteps.len()).sum::<usize>(), 15);
     let looked = trainer.look(&batches).unwrap();
     assert_eq!(looked, trainer.look(&again).unwrap());
-    assert!(looked.len() == 5 && looked[0] > 0.0);
-    assert_eq!(DType::F32, batches[0].target.x0.dtype());
+    assert!(looked.losses.len() == 5 && looked.losses[0] > 0.0);
+    assert_eq!(DType::F32, batches[0].batch.target.x0.dtype());
+    // Each picture has as many samples, though two of its batches are not as large.
+    let names: Vec<&str> = looked.pictures.iter().map(|it| it.0.as_str()).collect();
+    assert_eq!(names, ["0", "1", "2", "3", "4"]);
+    let mean = looked.pictures.iter().map(|it| it.1).sum::<f64>() / 5.0;
+    assert!((mean - looked.losses[0]).abs() < 1e-6 * mean, "{mean} {}", looked.losses[0]);
+    let alone = Feed::new(drawing(3, 1), levels(), &examples, &Device::Cpu).unwrap().all(3).unwrap().remove(2);
+    let first = trainer.look(&[alone]).unwrap().losses[0];
+    assert!((first - looked.pictures[2].1).abs() < 1e-5 * first, "{first} {:?}", looked.pictures[2]);
+}
+
+#[test]
+fn every_batch_is_of_one_shape_and_a_resumed_run_has_the_same() {
+    let mut examples = examples();
+    for it in &mut examples[3..] {
+        it.latent = it.latent.permute((0, 2, 1)).unwrap().contiguous().unwrap();
+    }
+    // Three of one shape and two of the other, in batches of two: three batches a pass.
+    let shown = |first: usize| {
+        let mut feed = Feed::new(drawing(2, 1), levels(), &examples, &Device::Cpu).unwrap();
+        (first..12)
+            .map(|step| (feed.shown(step, 0, 1), feed.batches(step, 0, 1).unwrap().remove(0)))
+            .collect::<Vec<_>>()
+    };
+    let whole = shown(0);
+    for pass in whole.chunks(3) {
+        let mut seen: Vec<usize> = pass.iter().flat_map(|it| it.0.clone()).collect();
+        assert!(pass.iter().all(|it| (it.0[0] < 3) == (it.0[1] < 3)), "{seen:?}");
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [0, 1, 2, 3, 4]);
+    }
+    assert!(whole.chunks(3).any(|pass| pass[0].0[0] >= 3) && whole.chunks(3).any(|pass| pass[0].0[0] < 3));
+    for ((a, batch), (b, again)) in whole[5..].iter().zip(shown(5)) {
+        assert_eq!(*a, b);
+        assert_eq!(floats(&batch.target.noise), floats(&again.target.noise));
+        assert_eq!(floats(&batch.target.x0), floats(&again.target.x0));
+    }
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use jobctl::job::Hash;
-use jobctl::train::checkpoint::{Run, Shelf};
+use jobctl::train::checkpoint::{Keeper, Run, Shelf};
 use jobctl::train::exchange::Alone;
 use jobctl::train::feed::{Example, Feed};
 use jobctl::train::optim::{Course, Rate};
-use jobctl::train::session::{self, Ending, Rhythm, Watcher};
-use jobctl::train::trainer::{Settings, Step, Trainer};
+use jobctl::train::session::{self, Ending, Keep, Rhythm, Watcher};
+use jobctl::train::trainer::{Looked, Settings, Step, Trainer};
 use jobctl::train::transformer::{FlowMatching, Recompute};
 use jobctl::train::wlf::Loss;
 
@@ -32,8 +32,8 @@ impl Watcher for Notes {
         self.steps.push(step.clone());
     }
 
-    fn looked(&mut self, step: usize, losses: &[f64]) {
-        self.looks.push((step, losses.to_vec()));
+    fn looked(&mut self, step: usize, looked: &Looked) {
+        self.looks.push((step, looked.losses.clone()));
     }
 
     fn told(&mut self, text: &str) {
@@ -49,19 +49,34 @@ const N_STEPS: usize = 9;
 
 /// Runs it in `folder`; the end, what was seen, and the weights.
 fn run(folder: &Path, examples: &[Example], stop_after: Option<usize>) -> (anyhow::Result<Ending>, Notes, Vec<Tensor>) {
+    run_keeping(folder, examples, stop_after, Keep::Last)
+}
+
+fn this_run() -> Run {
+    Run { model: Hash::of(b"m"), data: Hash::of(b"d"), settings: BTreeMap::new() }
+}
+
+fn run_keeping(
+    folder: &Path,
+    examples: &[Example],
+    stop_after: Option<usize>,
+    keep: Keep,
+) -> (anyhow::Result<Ending>, Notes, Vec<Tensor>) {
     let objective = FlowMatching { config: config("tiny"), loss: Loss::plain(), recompute: Recompute::Blocks };
-    let rate = Rate { rate: 1e-3, warm_up: 0, course: Course::Linear };
+    // Where the best is wanted, the rate grows until it spoils what was learnt.
+    let (rate, warm_up) = if keep == Keep::Best { (0.3, N_STEPS) } else { (1e-3, 0) };
+    let rate = Rate { rate, warm_up, course: Course::Linear };
     let settings = Settings { n_steps: N_STEPS, rate, ..Settings::default() };
     let mut trainer = Trainer::new(objective, whole("tiny"), settings, &Alone).unwrap();
-    let run = Run { model: Hash::of(b"m"), data: Hash::of(b"d"), settings: BTreeMap::new() };
-    let mut shelf = Shelf::new(folder, run, 2).unwrap();
+    let mut shelf = Shelf::new(folder, this_run(), 2).unwrap();
     let device = Device::Cpu;
     let held_out = vec![examples[4].clone()];
     let rest = examples[..4].to_vec();
     let mut feed = Feed::new(drawing(1, 2), levels(), &rest, &device).unwrap();
     let looks = Feed::new(drawing(2, 1), levels(), &held_out, &device).unwrap();
     let mut notes = Notes { stop_after, ..Notes::default() };
-    let rhythm = Rhythm { save_every: 4, look_every: 3, n_levels: 3 };
+    let save_every = if keep == Keep::Best { 1 } else { 4 };
+    let rhythm = Rhythm { save_every, look_every: 3, n_levels: 3, keep };
     let ending =
         session::run(&mut trainer, &mut feed, Some(&looks), &mut shelf, (rhythm, N_STEPS), &mut Alone, &mut notes);
     let weights = trainer.parameters().variables().iter().map(|it| it.as_tensor().copy().unwrap()).collect();
@@ -106,6 +121,26 @@ fn a_run_that_was_killed_goes_on_after_its_last_checkpoint() {
     assert_eq!(rest.told, ["goes on after step 4"]);
     assert_eq!(rest.steps, whole_notes.steps[4..]);
     assert!(bits(&weights) == bits(&whole));
+}
+
+#[test]
+fn the_best_weights_stay_and_are_known_to_whoever_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, notes, _) = run_keeping(folder.path(), &examples(), None, Keep::Best);
+    let looks = notes.looks[1..].iter().map(|it| (it.0, it.1[0]));
+    let best = looks.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    assert!(best.0 < N_STEPS, "the last look is the best: {:?}", notes.looks);
+    let shelf = |folder: &Path| Shelf::new(folder, this_run(), 2).unwrap();
+    assert_eq!(shelf(folder.path()).best().unwrap(), Some(best));
+    assert_eq!(shelf(folder.path()).steps().unwrap(), [9, 8, best.0]);
+
+    let parts = tempfile::tempdir().unwrap();
+    for stop_after in [Some(best.0 + 1), Some(2), None] {
+        run_keeping(parts.path(), &examples(), stop_after, Keep::Best).0.unwrap();
+    }
+    assert_eq!(shelf(parts.path()).best().unwrap(), Some(best));
+    let values = |folder: &Path| bits(&shelf(folder).at(best.0).unwrap().values);
+    assert!(values(parts.path()) == values(folder.path()));
 }
 
 #[test]

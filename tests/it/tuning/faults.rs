@@ -173,3 +173,33 @@ async fn a_checkpoint_of_something_else_is_refused() {
         assert!(error.contains(words), "{name}: {error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_outside_the_bounds_are_left_out_counted_and_named() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 5);
+    // One picture without any texture.
+    let flat = data.join("p002.png");
+    let grey = jobctl::image::Rgb { pixels: vec![128; 3 * 128 * 96], ..jobctl::image::Rgb::new(128, 96) };
+    fs::write(&flat, jobctl::image::png::encode(&grey)).unwrap();
+    let keys = "steps = 2\nmin_glcm_score = 0.01\nmax_compression_ratio = 100";
+    let path = sweep(&db, "curated", &block("t", &data, keys));
+    let said = db.jobctl(["run", path.to_str().unwrap(), "--json"], 0).json_lines();
+    let hash = jobctl::job::Hash::of(&fs::read(&flat).unwrap());
+    let row = "select n_pictures || ' ' || jsonb_array_length(left_out) || ' ' || (left_out -> 0 ->> 0) from trained";
+    assert_eq!(db.text(row).await, format!("4 1 {hash}"));
+    let log = db.text("select string_agg(line, ' ') from attempt_log").await;
+    let words = "p002.png is left out: its glcm score is 0.00";
+    assert!(log.contains(words) && log.contains("1 of 5 pictures are left out by curation"), "{log}");
+    let report = fs::read_to_string(said[1]["report"].as_str().unwrap()).unwrap();
+    assert!(
+        report.contains("1 picture lay outside the bounds of curation") && !report.contains("could not be decoded")
+    );
+
+    // Other bounds are other work; those that nothing fits are a fault of the sweep.
+    let path = sweep(&db, "none", &block("t", &data, "steps = 2\nmin_glcm_score = 1000"));
+    db.jobctl(["run", path.to_str().unwrap()], 1);
+    let error = db.text("select error from job_history where kind = 'finetune' and state = 'failed'").await;
+    assert!(error.contains("there is nothing to learn from: 5 pictures are left out; of the first: "), "{error}");
+    is_refused(&db, &data, "min_glcm_score = 2\nmax_glcm_score = 1", 14, &["from 2 to 1"]);
+}

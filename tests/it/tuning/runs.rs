@@ -64,6 +64,61 @@ async fn a_sweep_generates_with_the_models_that_it_trains() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_out_is_a_source_and_each_picture_has_its_loss() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 6);
+    let keys = "loss = [\"flow\", \"wlf\"]\nseed = [0, 1]\nsteps = 4\nviews = 2\nheld_out = 2\nlook_every = 2\n\
+                sample_every = 3\nsample_steps = 2\nsample_guidance = 3\nsample_prompts = [\"a fox\"]";
+    let images = "[[images]]\nname = \"left\"\npath = \"data\"\ncrop = 64\nheld_out_of = \"t\"\n\n";
+    let models = format!("model = [{:?}, \"t\"]", tiny());
+    let blocks = format!("{images}{}[[generate]]\nname = \"g\"\n{models}\n{GENERATE}", block("t", &data, keys));
+    let path = sweep(&db, "left", &blocks);
+    let said = db.jobctl(["run", path.to_str().unwrap(), "--json"], 0).json_lines();
+    db.check_laws().await;
+    let shown =
+        "select count(distinct sample) from cell join source on source.idx = source_idx where source.name = 'left'";
+    assert_eq!(db.number(shown).await, 2, "two of six pictures");
+
+    let name = "t loss=wlf seed=1";
+    let (mean, mut sums) = (db.curve(name, "held_out").await, [0.0; 3]);
+    let pictures: Vec<String> =
+        sqlx::query_scalar("select distinct curve from training_curve where curve like 'picture/%'")
+            .fetch_all(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!(pictures.len(), 2);
+    for picture in &pictures {
+        let points = db.curve(name, picture).await;
+        assert_eq!(points.iter().map(|it| it.0).collect::<Vec<_>>(), [0, 2, 4]);
+        sums.iter_mut().zip(points).for_each(|(sum, it)| *sum += it.1 / 2.0);
+    }
+    for (sum, mean) in sums.iter().zip(mean) {
+        assert!((sum - mean.1).abs() < 1e-9 * mean.1, "the loss is the mean over the pictures: {sum} {mean:?}");
+    }
+
+    let html = said[1]["report"].as_str().unwrap();
+    let report = fs::read_to_string(html).unwrap();
+    for words in
+        ["Which differences are more than chance", "2 seeds × 2 pictures", "Beside what was held out", "On the way"]
+    {
+        assert!(report.contains(words), "{words} is not in the report");
+    }
+    let json = fs::read(html.replace(".html", ".json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let tuning = &json["tuning"];
+    assert_eq!(tuning["differences"].as_array().unwrap().len(), 3);
+    let models: Vec<&str> =
+        tuning["samples"].as_array().unwrap().iter().map(|it| it["model"].as_str().unwrap()).collect();
+    assert_eq!(models, [tiny().to_str().unwrap(), "t loss=flow", "t loss=wlf"]);
+    let strips = tuning["strips"].as_array().unwrap();
+    let steps: Vec<u64> = strips[1]["frames"].as_array().unwrap().iter().map(|it| it[0].as_u64().unwrap()).collect();
+    assert!(strips.len() == 4 && strips[1]["prompt"] == "a fox" && steps == [0, 3, 4], "{strips:?}");
+    let picture = |at: usize| fs::read(strips[1]["frames"][at][1].as_str().unwrap()).unwrap();
+    assert!(picture(0) != picture(2), "what the model makes changes while it learns");
+    assert!(tuning["samples"][0]["n_held_out"] == 2 && tuning["samples"][1]["n"] == 2, "{tuning}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_slot_is_killed_ends_with_the_same_bits() {
     // Long enough to be killed in; saved often enough to go on.
     let keys = "steps = 60\nsave_every = 4\nheld_out = 1\nlook_every = 10\nbands = [1, 2, 2, 4]\nviews = 3\nema = 0.9";
@@ -76,7 +131,9 @@ async fn a_run_whose_slot_is_killed_ends_with_the_same_bits() {
 
     let db = Database::new().await;
     let data = dataset(&db, "elsewhere", 5);
-    let path = sweep(&db, "same", &block("wlf", &data, keys));
+    // Pictures on the way change nothing about the weights.
+    let seen = format!("{keys}\nsample_every = 20\nsample_steps = 2");
+    let path = sweep(&db, "same", &block("wlf", &data, &seen));
     db.jobctl(["enqueue", path.to_str().unwrap()], 0);
     let mut worker = db.spawn(["worker", "--slots", "1", "--until-idle"]);
     wait_until("a checkpoint is there", LONG, async || {
@@ -92,10 +149,90 @@ async fn a_run_whose_slot_is_killed_ends_with_the_same_bits() {
     let after = db.number(went_on).await;
     assert!((4..60).contains(&after) && after % 4 == 0, "it began after step {after}");
     assert_eq!(db.trained().await, expected, "the trained part has other bits");
+    let shown = "select count(*) from job_output join artifact on artifact = hash where media = 'image/png'";
+    assert_eq!(db.number(shown).await, 4, "one prompt, before the first step and after 20, 40 and 60");
     for curve in ["loss", "loss/HH1", "gradient_norm", "held_out"] {
         assert_eq!(db.curve("wlf", curve).await, whole.curve("wlf", curve).await, "{curve}");
     }
     db.check_laws().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sweeps_that_only_save_and_look_otherwise_share_one_job() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 4);
+    let keys = "steps = 4\nheld_out = 1";
+    let first = sweep(&db, "first", &block("wlf", &data, &format!("{keys}\nlook_every = 2\nsave_every = 1")));
+    let second = sweep(&db, "second", &block("wlf", &data, &format!("{keys}\nlook_every = 1\nkeep_last = 7")));
+    db.jobctl(["enqueue", first.to_str().unwrap()], 0);
+    let said = db.jobctl(["enqueue", second.to_str().unwrap(), "--json"], 0).json();
+    assert_eq!(said["new"], serde_json::json!({}), "{said}");
+    db.jobctl(["run", second.to_str().unwrap()], 0);
+    // What was enqueued first is what is done.
+    let looks = db.curve("wlf", "held_out").await;
+    assert_eq!(looks.iter().map(|it| it.0).collect::<Vec<_>>(), [0, 0, 2, 2, 4, 4], "one run, seen by two sweeps");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_best_weights_come_out_whoever_is_killed_on_the_way() {
+    // The rate grows until it spoils what was learnt, so that the best look is neither the first nor the last.
+    let keys = "steps = 60\nsave_every = 4\nkeep_last = 1\nkeep = \"best\"\nheld_out = 2\nlook_every = 6\n\
+                warm_up = 60\nclip = 0\nviews = 3";
+    let block = |data: &std::path::Path| block("wlf", data, keys).replace("learning_rate = 1e-3", "learning_rate = 1");
+    let whole = Database::new().await;
+    let data = dataset(&whole, "data", 6);
+    let path = sweep(&whole, "best", &block(&data));
+    whole.jobctl(["run", path.to_str().unwrap()], 0);
+    let looks = whole.curve("wlf", "held_out").await;
+    let best = looks[1..].iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    assert!(best.0 < 48, "the best look is to be long before the last: {looks:?}");
+    assert_eq!(whole.text("select held_out::text from trained").await.parse::<f64>().unwrap(), best.1);
+    let part = whole.artifact_of("wlf").await;
+    assert_eq!(jobctl::train::part::look(&part).unwrap().n_steps as i64, best.0, "the best look's weights come out");
+
+    let db = Database::new().await;
+    let data = dataset(&db, "elsewhere", 6);
+    let path = sweep(&db, "best", &block(&data));
+    db.jobctl(["enqueue", path.to_str().unwrap()], 0);
+    let mut worker = db.spawn(["worker", "--slots", "1", "--until-idle"]);
+    wait_until("the best look is past", LONG, async || {
+        db.number("select coalesce(max(step), 0) from checkpoint").await >= best.0 + 8
+    })
+    .await;
+    for slot in worker.slots() {
+        kill_process(slot, Signal::KILL).unwrap();
+    }
+    assert_eq!(db.number("select min(step) from checkpoint").await, best.0, "the best checkpoint stays");
+    worker.ends_with(0, LONG);
+    assert_eq!(db.number("select count(*) from attempt where resumed_after is not null").await, 1);
+    assert_eq!(db.trained().await, whole.trained().await, "the trained part has other bits");
+    db.check_laws().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_of_several_shapes_are_learnt_from_bucket_by_bucket() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 3);
+    for path in crate::support::pictures::pictures_of(&db.home.path().join("tall"), 3, 96, 128) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        fs::rename(&path, data.join(format!("tall-{name}"))).unwrap();
+    }
+    fs::remove_file(data.join("metadata.jsonl")).unwrap();
+    let keys = "buckets = [\"2:1\", \"1:2\"]\nsteps = 8\nheld_out = 2\nlook_every = 8\ncaption = \"waves\"";
+    let path = sweep(&db, "shapes", &block("t", &data, keys));
+    db.jobctl(["run", path.to_str().unwrap()], 0);
+    assert_eq!(db.curve("t", "loss").await.len(), 8);
+    let mut shapes = Vec::new();
+    let prepared = "select encode(artifact, 'hex') from job_output join every_job on every_job.id = job_output.job_id
+        where every_job.kind = 'prepare'";
+    for hash in sqlx::query_scalar::<_, String>(prepared).fetch_all(&db.pool).await.unwrap() {
+        let file = db.home.path().join("artifacts").join(&hash[..2]).join(&hash);
+        let tensors = candle_core::safetensors::load(file, &candle_core::Device::Cpu).unwrap();
+        shapes.extend(tensors.values().map(|it| it.dims()[1..].to_vec()));
+    }
+    shapes.sort();
+    // 64 by 128 and 128 by 64 pixels, in latents 16 times smaller.
+    assert_eq!(shapes, [[vec![4, 8], vec![4, 8], vec![4, 8]], [vec![8, 4], vec![8, 4], vec![8, 4]]].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]

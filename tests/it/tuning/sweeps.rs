@@ -1,5 +1,6 @@
 //! `[[finetune]]` blocks: what they come to, and which jobs they make.
 
+use jobctl::job::task::Task;
 use jobctl::job::task::finetune::Objective;
 use jobctl::job::task::making::Part;
 use jobctl::job::task::training::{Loss, Scale, Space};
@@ -62,6 +63,42 @@ fn lists_are_axes_and_name_the_points() {
     let zipped = parse(&block("steps = [10, 20]\nseed = [3, 4]\nexpand = 'zip'"));
     let points: Vec<(u32, u64)> = zipped.finetune[0].points.iter().map(|it| (it.task.steps, it.task.seed)).collect();
     assert_eq!(points, [(10, 3), (20, 4)]);
+}
+
+#[test]
+fn what_steers_watching_and_saving_is_in_no_key() {
+    let key = |keys: &str| {
+        let task = parse(&block(&format!("held_out = 2\n{keys}"))).finetune[0].points[0].task.clone();
+        Task::Finetune(Box::new(task)).key()
+    };
+    let plain = key("");
+    for same in ["save_every = 7", "keep_last = 9", "look_every = 3", "keep = 'last'"] {
+        assert_eq!(key(same), plain, "{same}");
+    }
+    let best = key("keep = 'best'");
+    assert!(best != plain && key("look_levels = 3") != plain && key("steps = 7") != plain);
+    assert_eq!(key("keep = 'best'\nsave_every = 7\nkeep_last = 9"), best);
+    assert!(key("keep = 'best'\nlook_every = 3") != best, "when it looks decides which weights are the best");
+}
+
+#[test]
+fn pictures_are_those_that_a_block_holds_out() {
+    let images = |of: &str| format!("[[images]]\nname = 'i'\npath = 'd'\nheld_out_of = '{of}'\n");
+    let sweep = |of: &str, keys: &str| {
+        let text = block(keys) + &images(of) + EVALUATE;
+        Sweep::parse(&text, "t.toml").map_err(|it| it.to_string())
+    };
+    assert_eq!(sweep("b", "held_out = 2").unwrap().images[0].held_out_of, Some(0));
+    let unknown = sweep("bb", "held_out = 2").unwrap_err();
+    assert!(unknown.contains("no [[finetune]] block is called `bb`") && unknown.contains("`b`"), "{unknown}");
+    assert!(sweep("b", "").unwrap_err().contains("nothing is held out"));
+}
+
+#[test]
+fn the_best_of_nothing_is_a_fault_with_its_place() {
+    let text = format!("{}{EVALUATE}", block("keep = 'best'"));
+    let said = Sweep::parse(&text, "t.toml").unwrap_err().to_string();
+    assert!(said.contains("held out: nothing is") && said.contains("`held_out = 8`"), "{said}");
 }
 
 #[test]
