@@ -1,5 +1,7 @@
 //! What a report says of trained models: made-up losses whose truth is known.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use jobctl::job::task::finetune::Finetune;
 use jobctl::job::{Hash, JobId, State};
 use jobctl::report::analyse;
@@ -14,6 +16,8 @@ use super::models::numbers;
 /// A model of the findings by hand, so that its pictures are known.
 const TUNED: &str = "models/sd3-f16-wlf";
 const N_SEEDS: u64 = 4;
+/// Tests run at once, and each needs a folder of its own.
+static N_MADE: AtomicUsize = AtomicUsize::new(0);
 
 fn task(seed: u64, keys: &str) -> Finetune {
     let text = format!(
@@ -53,7 +57,7 @@ fn training(name: &str, seed: u64, pictures: &[Hash], before: &[f64], ends: [&[f
 
 /// Three settings: `flow` learns, the tuned model learns more, `twin` learns as much as `flow` but for chance.
 fn findings(keys: &str) -> Findings {
-    let mut findings = numbers(&folder("trained"));
+    let mut findings = numbers(&folder(&format!("trained-{}", N_MADE.fetch_add(1, Ordering::Relaxed))));
     let pictures: Vec<Hash> = findings.images.iter().filter(|it| it.source == 0).map(|it| it.content).collect();
     for (setting, gain, chance) in [("flow", 0.3, 0.004), (TUNED, 0.4, 0.004), ("twin", 0.3, 0.05)] {
         for seed in 0..N_SEEDS {

@@ -202,7 +202,7 @@ fn the_mean_of_a_crossed_table_has_the_error_that_reml_gives() {
         // Its search for the best variances ends a little off.
         near(ours.error, &it["error"], 2e-3, "error");
         assert!((ours.n_rows, ours.n_columns) == (table.len(), table[0].len()) && ours.degrees >= 2.0);
-        assert!(ours.interval.holds(ours.mean) && (ours.p < 0.05) == !ours.interval.holds(0.0));
+        assert!(ours.interval.holds(ours.mean) && (ours.p < 0.05) != ours.interval.holds(0.0));
     }
     assert_eq!(crossed(&[vec![1.0]]), Err(Undefined::TooFew));
     assert_eq!(crossed(&[vec![0.5, 0.5], vec![0.5, 0.5]]), Err(Undefined::Constant));

@@ -248,8 +248,16 @@ async fn a_cancelled_run_is_saved_where_it_was() {
         db.number("select count(*) from curve where name = 'loss'").await > 3
     })
     .await;
+    let status = db.jobctl(["status", "stopped", "--json"], 0).json();
+    let live = &status["training"][0];
+    assert!(live["model"] == "wlf" && live["step"].as_u64().unwrap() > 0, "{live}");
+    assert!(live["loss"].as_f64().unwrap() > 0.0 && live["images_per_s"].as_f64().unwrap() > 0.0, "{live}");
+    let said = db.jobctl(["status"], 0).out;
+    assert!(said.contains(" trains wlf, loss ") && said.contains(" images a second"), "{said}");
     worker.signal(Signal::TERM);
     worker.wait(LONG);
+    let idle = db.jobctl(["status", "--json"], 0).json();
+    assert_eq!(idle["training"], serde_json::json!([]), "nothing is being trained any more");
     let step = db.number("select max(step) from checkpoint").await;
     assert!((1..400).contains(&step), "{step}");
     let charged = "select count(*) from job where kind = 'finetune' and state = 'ready' and n_attempts = 0";
