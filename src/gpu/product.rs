@@ -157,7 +157,7 @@ pub(super) fn multiply(rows: Lanes, columns: Lanes, c: &mut [f32], add: bool) {
 
 /// `rows`·`columns` of at most one panel of columns, on this thread.
 pub(super) fn product(rows: &Rows, columns: &Columns, c: &mut [[f32; COLUMNS]]) {
-    let mut c: Vec<&mut [f32]> = c.iter_mut().map(|it| it.as_mut_slice()).collect();
+    let mut c: Vec<&mut [f32]> = c.iter_mut().map(<[f32; COLUMNS]>::as_mut_slice).collect();
     for stretch in 0..rows.0.stretches.len() {
         part(rows, stretch, 0, columns.0.panels(stretch, 0), &mut c, stretch > 0);
     }

@@ -96,7 +96,7 @@ fn stream(q: &[f32], blocks: &[Block], width: usize, scores: &mut [[f32; QUERIES
         for row in &mut turned {
             row.iter_mut().zip(&shrink).for_each(|(it, by)| *it *= by);
         }
-        let mut rows: Vec<&mut [f32]> = turned.iter_mut().map(|it| it.as_mut_slice()).collect();
+        let mut rows: Vec<&mut [f32]> = turned.iter_mut().map(<[f32; QUERIES]>::as_mut_slice).collect();
         part(&block.values, 0, 0, scores.as_flattened(), &mut rows, true);
     }
     for (column, row) in turned.iter().enumerate() {
