@@ -102,11 +102,6 @@ async fn metrics_are_scored_on_the_rated_patches_and_correlate_with_their_rating
     let page = fs::read_to_string(written.html).unwrap();
     assert!(page.contains("quality of patches, by people"), "the page tells patches from pictures");
 
-    let section = page.split("<section id=\"correlation\"").nth(1).unwrap().split("</section>").next().unwrap();
-    let of_patches = section.split("quality of patches, by people").nth(1).unwrap();
-    for direct in [spearman(&x, &y), pearson(&x, &y), kendall(&x, &y)] {
-        assert!(of_patches.contains(&format!("{:.2}", direct.unwrap())), "{direct:?}");
-    }
     // From the highest score to the lowest, each with the mean of two ratings.
     let gallery = page.split("<section id=\"patches\"").nth(1).unwrap().split("</section>").next().unwrap();
     assert_eq!(gallery.matches("<figure>").count(), 8);
