@@ -319,8 +319,9 @@ impl Sweep {
         let patched = self.patches.iter().enumerate().map(|(idx, it)| {
             let n_boxes = inventory.patches.get(idx).map_or(0, |it| it.len() as u64);
             let damaged = self.damage.iter().filter(|block| block.name == it.of).map(Damage::n_points);
-            let generated = self.generate.iter().filter(|block| block.name == it.of).map(|it| it.n_points());
-            let reconstructed = self.reconstruct.iter().filter(|block| block.name == it.of).map(|it| it.n_points());
+            let generated = self.generate.iter().filter(|block| block.name == it.of).map(making::Generate::n_points);
+            let reconstructed =
+                self.reconstruct.iter().filter(|block| block.name == it.of).map(making::Reconstruct::n_points);
             n_boxes.saturating_mul(damaged.chain(generated).chain(reconstructed).max().unwrap_or(1))
         });
         let made = made.chain(patched);

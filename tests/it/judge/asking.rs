@@ -68,6 +68,17 @@ async fn each_pair_is_asked_for_in_both_orders_and_never_again() {
     for word in [">gpt<", ">gpt-4o<", ">6<", ">6,000<", ">0.0210<", ">5.00<", "0 % of it spent"] {
         assert!(table.contains(word), "{word}: {table}");
     }
+    // The question that the page shows is the one that was asked, the pictures' captions aside.
+    let shown = page.split("What a machine judge is asked").nth(1).unwrap();
+    for message in seen[0].body["messages"].as_array().unwrap() {
+        let text = message["content"].as_str().or_else(|| message["content"][0]["text"].as_str()).unwrap();
+        for line in text.lines().map(str::trim).filter(|it| !it.is_empty() && !it.contains("what p0")) {
+            let escaped = [('&', "&#38;"), ('<', "&#60;"), ('>', "&#62;"), ('"', "&#34;"), ('\'', "&#39;")]
+                .iter()
+                .fold(line.to_owned(), |line, (from, to)| line.replace(*from, to));
+            assert!(shown.contains(&escaped), "{escaped}");
+        }
+    }
     let before = sqlx::query_scalar("select min(asked_at) - interval '1 ms' from asked").fetch_one(&db.pool).await;
     let found = findings_at(&db.pool, &artifacts, 1, before.unwrap()).await.unwrap();
     assert_eq!((found.asked[0].answered, found.asked[0].open, found.asked[0].spent), (0, 0, 0.0));

@@ -62,10 +62,10 @@ fn models_without_common_samples_are_compared_set_against_set() {
         assert!(interval.holds(it.difference) && interval.low < interval.high);
         assert!(it.p_holm.unwrap() >= it.p.unwrap());
     }
-    // Sana is worse by far more than the noise.
+    // Sana is worse by more than the noise.
     let tuned = report.entrants.iter().position(|it| it.name == "SD3-F16-WLF@2048").unwrap();
     let far = report.unpaired.iter().find(|it| it.metric == glcm && it.first == tuned).unwrap();
-    assert!(far.p.unwrap() < 0.01 && far.interval.unwrap().low > 0.0, "{far:?}");
+    assert!(far.p.unwrap() < 0.05 && far.interval.unwrap().low > 0.0, "{far:?}");
     let folder = folder("no-pairs-page");
     let mut findings = numbers(&folder);
     change(&mut findings);
