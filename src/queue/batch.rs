@@ -1,4 +1,4 @@
-//! Claims and ends of many jobs at a time: one statement, one transaction, for all that are asked for at once.
+//! Claims of many jobs in one statement, and the good ends of one or many in one transaction of two statements.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
