@@ -1,55 +1,227 @@
-//! Sending many rows at once, in COPY's binary format.
+//! Sending rows in COPY's binary format: many with COPY, few as arrays.
+//!
+//! COPY costs no parsing, but its end is a small packet behind unacknowledged data: over TCP it may wait 40 ms for an
+//! acknowledgement that the other side delays. So few rows go as one statement whose arguments are the columns.
 
 use anyhow::Context;
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo};
+use sqlx::{AssertSqlSafe, Postgres, Type};
 
 use super::Tx;
 use crate::job::Hash;
 
+/// So many rows are few.
+const FEW: usize = 200;
 /// How much is collected before it is sent: Postgres reads one part while the next one is written.
 const PART_BYTES: usize = 1 << 20;
 
-/// Sends rows; `write` appends the columns of one, each with the width that the table gives it.
-/// `statement` ends with `from stdin (format binary)`.
+/// Where rows go: a table and some of its columns, each with its type.
+pub struct Table {
+    /// The table's name.
+    pub name: &'static str,
+    /// The columns, in the order in which rows are written.
+    pub columns: &'static [(&'static str, Kind)],
+}
+
+/// The type of a column.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `smallint`
+    Int2,
+    /// `int`
+    Int4,
+    /// `bigint`
+    Int8,
+    /// `real`
+    Float4,
+    /// `double precision`
+    Float8,
+    /// `boolean`
+    Bool,
+    /// `text`
+    Text,
+    /// `jsonb`
+    Jsonb,
+    /// `bytea`
+    Bytes,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Int2 => "int2",
+            Self::Int4 => "int4",
+            Self::Int8 => "int8",
+            Self::Float4 => "float4",
+            Self::Float8 => "float8",
+            Self::Bool => "bool",
+            Self::Text => "text",
+            Self::Jsonb => "jsonb",
+            Self::Bytes => "bytea",
+        }
+    }
+
+    /// Its number in Postgres's catalogue, which never changes.
+    fn oid(self) -> u32 {
+        match self {
+            Self::Int2 => 21,
+            Self::Int4 => 23,
+            Self::Int8 => 20,
+            Self::Float4 => 700,
+            Self::Float8 => 701,
+            Self::Bool => 16,
+            Self::Text => 25,
+            Self::Jsonb => 3802,
+            Self::Bytes => 17,
+        }
+    }
+
+    /// What sqlx calls an array of it.
+    fn array(self) -> PgTypeInfo {
+        match self {
+            Self::Int2 => <Vec<i16> as Type<Postgres>>::type_info(),
+            Self::Int4 => <Vec<i32> as Type<Postgres>>::type_info(),
+            Self::Int8 => <Vec<i64> as Type<Postgres>>::type_info(),
+            Self::Float4 => <Vec<f32> as Type<Postgres>>::type_info(),
+            Self::Float8 => <Vec<f64> as Type<Postgres>>::type_info(),
+            Self::Bool => <Vec<bool> as Type<Postgres>>::type_info(),
+            Self::Text => <Vec<String> as Type<Postgres>>::type_info(),
+            Self::Jsonb => <Vec<sqlx::types::Json<()>> as Type<Postgres>>::type_info(),
+            Self::Bytes => <Vec<Vec<u8>> as Type<Postgres>>::type_info(),
+        }
+    }
+}
+
+impl Table {
+    fn names(&self) -> String {
+        self.columns.iter().map(|it| it.0).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Sends rows; `write` appends the columns of one, in the table's order.
 ///
 /// # Errors
 /// Postgres refuses a row or is out of reach.
-pub async fn copy<Item>(
+pub async fn send<Item>(
     tx: &mut Tx<'_>,
-    statement: &'static str,
+    table: &Table,
     items: impl IntoIterator<Item = Item>,
     mut write: impl FnMut(&mut Row<'_>, Item) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut items = items.into_iter().peekable();
-    if items.peek().is_none() {
-        return Ok(());
-    }
-    let mut sink = tx.copy_in_raw(statement).await.with_context(|| statement.to_owned())?;
-    let mut part = Vec::with_capacity(PART_BYTES + 4096);
-    part.extend(b"PGCOPY\n\xff\r\n\0");
-    // No flags, no extension of the header.
-    part.extend([0; 8]);
-    for item in items {
-        let count_at = part.len();
-        part.extend([0; 2]);
-        let mut row = Row { part: &mut part, n_columns: 0 };
+    let mut items = items.into_iter();
+    let mut put = |part: &mut Vec<u8>, item: Item| {
+        part.extend(i16::try_from(table.columns.len())?.to_be_bytes());
+        let mut row = Row { part, n_columns: 0 };
         write(&mut row, item)?;
-        let n_columns = row.n_columns;
-        part[count_at..count_at + 2].copy_from_slice(&n_columns.to_be_bytes());
+        anyhow::ensure!(row.n_columns == table.columns.len(), "a row of {} columns for {}", row.n_columns, table.name);
+        anyhow::Ok(())
+    };
+    let mut part = Vec::new();
+    for item in items.by_ref().take(FEW) {
+        put(&mut part, item)?;
+    }
+    let Some(next) = items.next() else { return insert(tx, table, &part).await };
+
+    let statement = format!("copy {} ({}) from stdin (format binary)", table.name, table.names());
+    let mut sink = tx.copy_in_raw(&statement).await.with_context(|| table.refusal())?;
+    // The header: no flags, no extension.
+    part.splice(0..0, *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+    for item in std::iter::once(next).chain(items) {
+        put(&mut part, item)?;
         if part.len() >= PART_BYTES {
-            sink.send(&part[..]).await.with_context(|| statement.to_owned())?;
+            sink.send(&part[..]).await.with_context(|| table.refusal())?;
             part.clear();
         }
     }
     part.extend((-1i16).to_be_bytes());
-    sink.send(&part[..]).await.with_context(|| statement.to_owned())?;
-    sink.finish().await.with_context(|| statement.to_owned())?;
+    sink.send(&part[..]).await.with_context(|| table.refusal())?;
+    sink.finish().await.with_context(|| table.refusal())?;
     Ok(())
+}
+
+impl Table {
+    fn refusal(&self) -> String {
+        format!("write rows of {}", self.name)
+    }
+}
+
+/// Inserts rows that were written one after the other, column by column.
+async fn insert(tx: &mut Tx<'_>, table: &Table, mut rows: &[u8]) -> anyhow::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut arrays: Vec<Array> = table.columns.iter().map(|it| Array::new(it.1)).collect();
+    while !rows.is_empty() {
+        // How many columns there are has been seen to.
+        rows = &rows[2..];
+        for array in &mut arrays {
+            rows = array.take(rows);
+        }
+    }
+    let casts: Vec<String> =
+        table.columns.iter().enumerate().map(|(idx, it)| format!("${}::{}[]", idx + 1, it.1.name())).collect();
+    let (name, names) = (table.name, table.names());
+    // The same text whatever the number of rows: a connection prepares it once.
+    let statement = format!("insert into {name} ({names}) select * from unnest({})", casts.join(", "));
+    let mut query = sqlx::query(AssertSqlSafe(statement));
+    for array in arrays {
+        query = query.bind(array);
+    }
+    query.execute(&mut **tx).await.with_context(|| table.refusal())?;
+    Ok(())
+}
+
+/// A column as an array.
+struct Array {
+    kind: Kind,
+    n: i32,
+    /// The elements, each behind its length.
+    elements: Vec<u8>,
+}
+
+impl Array {
+    fn new(kind: Kind) -> Self {
+        Self { kind, n: 0, elements: Vec::new() }
+    }
+
+    /// Takes one element; returns what stands behind it.
+    fn take<'a>(&mut self, rows: &'a [u8]) -> &'a [u8] {
+        let length = i32::from_be_bytes([rows[0], rows[1], rows[2], rows[3]]);
+        // Null has the length −1 and no bytes.
+        let (element, rest) = rows.split_at(4 + usize::try_from(length).unwrap_or(0));
+        self.elements.extend(element);
+        self.n += 1;
+        rest
+    }
+}
+
+impl Type<Postgres> for Array {
+    fn type_info() -> PgTypeInfo {
+        Kind::Text.array()
+    }
+}
+
+impl Encode<'_, Postgres> for Array {
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(self.kind.array())
+    }
+
+    fn encode_by_ref(&self, to: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        // One dimension, nulls are possible, the elements' type, their number, the first one's index.
+        for word in [1, 1, self.kind.oid() as i32, self.n, 1] {
+            to.extend(&word.to_be_bytes());
+        }
+        to.extend(&self.elements);
+        Ok(IsNull::No)
+    }
 }
 
 /// A row that is being written.
 pub struct Row<'a> {
     part: &'a mut Vec<u8>,
-    n_columns: i16,
+    n_columns: usize,
 }
 
 impl Row<'_> {

@@ -25,11 +25,24 @@ pub struct Gates {
 /// # Errors
 /// Postgres is out of reach, or there are 2^15 lanes.
 pub async fn lane(tx: &mut Tx<'_>, needs: &Needs, gates: Gates) -> anyhow::Result<i16> {
+    Ok(lane_now(tx, needs, gates, 0).await?.0)
+}
+
+/// The same, and the turn of a sweep of this priority that begins now.
+///
+/// # Errors
+/// Those of [`lane`].
+pub(super) async fn lane_now(
+    tx: &mut Tx<'_>,
+    needs: &Needs,
+    gates: Gates,
+    priority: i16,
+) -> anyhow::Result<(i16, i64)> {
     let (n_gpus, memory) = (i16::try_from(needs.n_gpus)?, i32::try_from(needs.gpu_memory_gib)?);
     // Looked for first: an insert that meets its like takes a number all the same.
     for made in [false, true] {
-        let found = sqlx::query_scalar!(
-            "select id
+        let found = sqlx::query!(
+            "select id, turn_now(id, $7) as \"turn!\"
             from lane
             where n_gpus = $1 and gpu_model = $2 and gpu_memory_gib = $3 and labels = $4 and sweep_gate = $5 and kind_gate = $6",
             n_gpus,
@@ -37,16 +50,17 @@ pub async fn lane(tx: &mut Tx<'_>, needs: &Needs, gates: Gates) -> anyhow::Resul
             memory,
             &needs.labels,
             gates.sweep,
-            gates.kind
+            gates.kind,
+            priority
         )
         .fetch_optional(&mut **tx)
         .await
         .context("look for the lane")?;
-        if let Some(id) = found {
+        if let Some(lane) = found {
             if gates != Gates::default() {
-                open(tx, &[id]).await?;
+                open(tx, &[lane.id]).await?;
             }
-            return Ok(id);
+            return Ok((lane.id, lane.turn));
         }
         anyhow::ensure!(!made, "the lane of `{needs}` cannot be found");
         sqlx::query!(

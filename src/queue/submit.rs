@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::Context;
 use sqlx::types::Json;
 
-use super::bulk::{Row, copy};
+use super::bulk::{Kind, Row, Table, send};
 use super::control::{hold, revive_sweep};
 use super::lanes::{self, Gates, regate};
 use super::locks::{lock_family, lock_sweep};
@@ -144,8 +144,8 @@ pub async fn submit(
     let live = lock_live(tx, &ids.known).await?;
     if let Some(max_running) = plan.max_running {
         limit::set(tx, limit::Of::Sweep(sweep), Some(i32::try_from(max_running)?)).await?;
+        lanes::close_empty(tx).await?;
     }
-    lanes::close_empty(tx).await?;
     let places = Places::of(tx, plan, sweep).await?;
     let blockers = edges(plan, &ids, &live);
     let mut new = BTreeMap::new();
@@ -154,10 +154,10 @@ pub async fn submit(
             *new.entry(job.task.kind().to_owned()).or_default() += 1;
         }
     }
-    copy_keys(tx, plan, &ids).await?;
-    copy_jobs(tx, plan, &ids, &places, &blockers.n_of_new).await?;
-    copy_edges(tx, &blockers.rows).await?;
-    copy_membership(tx, sweep, &ids.of).await?;
+    send_keys(tx, plan, &ids).await?;
+    send_jobs(tx, plan, &ids, &places, &blockers.n_of_new).await?;
+    send_edges(tx, &blockers.rows).await?;
+    send_membership(tx, sweep, &ids.of).await?;
     block_live_children(tx, &blockers.n_of_live).await?;
     let n_revived = share(tx, plan, &ids.known).await?;
     if !ids.known.is_empty() {
@@ -179,21 +179,23 @@ struct Ids {
 
 async fn assign_ids(tx: &mut Tx<'_>, plan: &Plan) -> anyhow::Result<Ids> {
     let keys: Vec<Vec<u8>> = plan.jobs.iter().map(|it| it.key.0.to_vec()).collect();
-    let rows = sqlx::query!("select key, job_id from job_key where key = any($1)", &keys)
-        .fetch_all(&mut **tx)
-        .await
-        .context("look for equal jobs")?;
-    let known: HashMap<Vec<u8>, i64> = rows.into_iter().map(|it| (it.key, it.job_id)).collect();
-    let n_new = plan.jobs.len() - known.len();
     // Nobody else takes ids: the enqueue lock is held.
-    let last = sqlx::query_scalar!(
-        "select setval('job_id_seq', nextval('job_id_seq') + $1) as \"last!\"",
-        i64::try_from(n_new)?
+    let rows = sqlx::query!(
+        "with known as materialized (
+            select key, job_id from job_key where key = any($1)
+        ),
+        numbered as (
+            select setval('job_id_seq', nextval('job_id_seq') + cardinality($1) - (select count(*) from known)) as last
+        )
+        select last as \"last!\", key as \"key?\", job_id as \"job_id?\" from numbered left join known on true",
+        &keys
     )
-    .fetch_one(&mut **tx)
+    .fetch_all(&mut **tx)
     .await
-    .context("number the jobs")?;
-    let mut next = last - i64::try_from(n_new)?;
+    .context("look for equal jobs and number the others")?;
+    let last = rows.first().context("the jobs have no numbers")?.last;
+    let known: HashMap<Vec<u8>, i64> = rows.into_iter().filter_map(|it| it.key.zip(it.job_id)).collect();
+    let mut next = last - i64::try_from(keys.len() - known.len())?;
     let mut ids = Ids { of: Vec::with_capacity(keys.len()), is_new: Vec::with_capacity(keys.len()), known: Vec::new() };
     for key in &keys {
         if let Some(id) = known.get(key) {
@@ -256,11 +258,12 @@ fn edges(plan: &Plan, ids: &Ids, live: &HashMap<i64, bool>) -> Edges {
     edges
 }
 
-async fn copy_keys(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids) -> anyhow::Result<()> {
+async fn send_keys(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids) -> anyhow::Result<()> {
     // In the order of the index: neighbours go to the same page.
     let mut keys: Vec<(Hash, i64)> = new_jobs(plan, ids).map(|(job, id)| (job.key, id)).collect();
     keys.sort_unstable();
-    copy(tx, "copy job_key (key, job_id) from stdin (format binary)", keys, |row, (key, id)| {
+    let table = Table { name: "job_key", columns: &[("key", Kind::Bytes), ("job_id", Kind::Int8)] };
+    send(tx, &table, keys, |row, (key, id)| {
         row.hash(&key)?;
         row.int8(id)
     })
@@ -299,11 +302,8 @@ impl Places {
             if places.lanes.contains_key(&key) {
                 continue;
             }
-            let lane = lanes::lane(tx, needs, Gates { sweep: sweep_gate, kind: key.1 }).await?;
-            let turn = sqlx::query_scalar!("select turn_now($1, $2) as \"turn!\"", lane, plan.priority)
-                .fetch_one(&mut **tx)
-                .await
-                .context("look how far virtual time is")?;
+            let gates = Gates { sweep: sweep_gate, kind: key.1 };
+            let (lane, turn) = lanes::lane_now(tx, needs, gates, plan.priority).await?;
             places.lanes.insert(key, (lane, turn));
         }
         Ok(places)
@@ -314,43 +314,54 @@ impl Places {
     }
 }
 
-async fn copy_jobs(
+async fn send_jobs(
     tx: &mut Tx<'_>,
     plan: &Plan,
     ids: &Ids,
     places: &Places,
     n_blockers: &HashMap<i64, i32>,
 ) -> anyhow::Result<()> {
+    let table = Table {
+        name: "job",
+        columns: &[
+            ("id", Kind::Int8),
+            ("key", Kind::Bytes),
+            ("kind", Kind::Text),
+            ("lane", Kind::Int2),
+            ("priority", Kind::Int2),
+            ("state", Kind::Text),
+            ("n_blockers", Kind::Int4),
+            ("limit_s", Kind::Int4),
+            ("subject", Kind::Bytes),
+            ("affinity", Kind::Int8),
+            ("megapixels", Kind::Float4),
+            ("task", Kind::Text),
+            ("turn", Kind::Int8),
+        ],
+    };
     let mut last: Option<(&Needs, &str, (i16, i64))> = None;
-    copy(
-        tx,
-        "copy job (id, key, kind, lane, priority, state, n_blockers, limit_s, subject, affinity, megapixels, task,
-            turn)
-        from stdin (format binary)",
-        new_jobs(plan, ids).zip(0_i64..),
-        |row, ((job, id), place)| {
-            let (needs, kind) = (&*job.needs, job.task.kind());
-            let (lane, turn) = match last {
-                Some(last) if (last.0, last.1) == (needs, kind) => last.2,
-                _ => places.lanes[&(needs.clone(), places.kind_gate(kind))],
-            };
-            last = Some((needs, kind, (lane, turn)));
-            let n = n_blockers.get(&id).copied().unwrap_or(0);
-            row.int8(id)?;
-            row.hash(&job.key)?;
-            row.text(kind)?;
-            row.int2(lane)?;
-            row.int2(plan.priority)?;
-            row.text(if n > 0 { "waiting" } else { "ready" })?;
-            row.int4(n)?;
-            row.int4(i32::try_from(plan.limit(&job.task).as_secs()).unwrap_or(i32::MAX))?;
-            row.maybe(job.subject.as_ref(), Row::hash)?;
-            row.maybe(job.affinity.map(|it| it.first_8_bytes()), Row::int8)?;
-            row.float4(job.megapixels)?;
-            row.text(&serde_json::to_string(&job.task)?)?;
-            row.int8(turn + place)
-        },
-    )
+    send(tx, &table, new_jobs(plan, ids).zip(0_i64..), |row, ((job, id), place)| {
+        let (needs, kind) = (&*job.needs, job.task.kind());
+        let (lane, turn) = match last {
+            Some(last) if (last.0, last.1) == (needs, kind) => last.2,
+            _ => places.lanes[&(needs.clone(), places.kind_gate(kind))],
+        };
+        last = Some((needs, kind, (lane, turn)));
+        let n = n_blockers.get(&id).copied().unwrap_or(0);
+        row.int8(id)?;
+        row.hash(&job.key)?;
+        row.text(kind)?;
+        row.int2(lane)?;
+        row.int2(plan.priority)?;
+        row.text(if n > 0 { "waiting" } else { "ready" })?;
+        row.int4(n)?;
+        row.int4(i32::try_from(plan.limit(&job.task).as_secs()).unwrap_or(i32::MAX))?;
+        row.maybe(job.subject.as_ref(), Row::hash)?;
+        row.maybe(job.affinity.map(|it| it.first_8_bytes()), Row::int8)?;
+        row.float4(job.megapixels)?;
+        row.text(&serde_json::to_string(&job.task)?)?;
+        row.int8(turn + place)
+    })
     .await
 }
 
@@ -359,9 +370,9 @@ fn new_jobs<'a>(plan: &'a Plan, ids: &'a Ids) -> impl Iterator<Item = (&'a Job, 
     jobs.filter(|(_, is_new)| **is_new).map(|((job, id), _)| (job, *id))
 }
 
-async fn copy_edges(tx: &mut Tx<'_>, rows: &[(i64, i64, bool)]) -> anyhow::Result<()> {
-    let statement = "copy job_edge (parent, child, needs) from stdin (format binary)";
-    copy(tx, statement, rows, |row, &(parent, child, needs)| {
+async fn send_edges(tx: &mut Tx<'_>, rows: &[(i64, i64, bool)]) -> anyhow::Result<()> {
+    let columns = &[("parent", Kind::Int8), ("child", Kind::Int8), ("needs", Kind::Bool)];
+    send(tx, &Table { name: "job_edge", columns }, rows, |row, &(parent, child, needs)| {
         row.int8(parent)?;
         row.int8(child)?;
         row.bool(needs)
@@ -369,8 +380,9 @@ async fn copy_edges(tx: &mut Tx<'_>, rows: &[(i64, i64, bool)]) -> anyhow::Resul
     .await
 }
 
-async fn copy_membership(tx: &mut Tx<'_>, sweep: i32, jobs: &[i64]) -> anyhow::Result<()> {
-    copy(tx, "copy sweep_job (sweep_id, job_id) from stdin (format binary)", jobs, |row, &job| {
+async fn send_membership(tx: &mut Tx<'_>, sweep: i32, jobs: &[i64]) -> anyhow::Result<()> {
+    let table = Table { name: "sweep_job", columns: &[("sweep_id", Kind::Int4), ("job_id", Kind::Int8)] };
+    send(tx, &table, jobs, |row, &job| {
         row.int4(sweep)?;
         row.int8(job)
     })

@@ -11,17 +11,31 @@ use crate::job::task::{Evaluate, MetricId, Picture, Pool, Task};
 use crate::job::{Hash, JobId};
 use crate::plan::{Cell, Plan};
 use crate::queue::Tx;
-use crate::queue::bulk::{Row, copy};
+use crate::queue::bulk::{Kind, Row, Table, send};
 
 /// Writes what a sweep compares: its sources and cells. `plan` is the whole plan, nothing taken out of it.
 ///
 /// # Errors
 /// Postgres is out of reach.
 pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<()> {
-    let statement =
-        "copy source (sweep_id, idx, name, model, ladder, ladder_of, damage, parameter, level, severity, set_key, making)
-        from stdin (format binary)";
-    copy(tx, statement, plan.sources.iter().enumerate(), |row, (idx, source)| {
+    let table = Table {
+        name: "source",
+        columns: &[
+            ("sweep_id", Kind::Int4),
+            ("idx", Kind::Int4),
+            ("name", Kind::Text),
+            ("model", Kind::Text),
+            ("ladder", Kind::Text),
+            ("ladder_of", Kind::Text),
+            ("damage", Kind::Text),
+            ("parameter", Kind::Text),
+            ("level", Kind::Float8),
+            ("severity", Kind::Float8),
+            ("set_key", Kind::Bytes),
+            ("making", Kind::Jsonb),
+        ],
+    };
+    send(tx, &table, plan.sources.iter().enumerate(), |row, (idx, source)| {
         let rung = source.rung.as_ref();
         row.int4(sweep)?;
         row.int4(i32::try_from(idx)?)?;
@@ -42,8 +56,18 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
     // In the order of the pictures' index: neighbours go to the same page.
     let mut cells: Vec<(usize, &Cell)> = plan.cells.iter().enumerate().collect();
     cells.sort_unstable_by_key(|(_, cell)| cell.key);
-    let statement = "copy cell (sweep_id, idx, source_idx, sample, picture, reference) from stdin (format binary)";
-    copy(tx, statement, cells, |row, (idx, cell)| {
+    let table = Table {
+        name: "cell",
+        columns: &[
+            ("sweep_id", Kind::Int4),
+            ("idx", Kind::Int4),
+            ("source_idx", Kind::Int4),
+            ("sample", Kind::Text),
+            ("picture", Kind::Bytes),
+            ("reference", Kind::Bytes),
+        ],
+    };
+    send(tx, &table, cells, |row, (idx, cell)| {
         row.int4(sweep)?;
         row.int4(i32::try_from(idx)?)?;
         row.int4(i32::try_from(cell.source)?)?;

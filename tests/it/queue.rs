@@ -1,6 +1,7 @@
 //! The queue on a real Postgres.
 
 mod batch;
+mod bulk;
 mod claims;
 mod control;
 mod edges;

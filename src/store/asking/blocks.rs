@@ -9,7 +9,7 @@ use crate::job::Hash;
 use crate::judge::cost::Prices;
 use crate::plan::{Asking, Plan};
 use crate::queue::Tx;
-use crate::queue::bulk::copy;
+use crate::queue::bulk::{Kind, Table, send};
 use crate::queue::pace::Pace;
 
 /// How the error of a job begins that could not ask because nothing is left to be spent.
@@ -52,7 +52,8 @@ pub async fn record(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<
         let mut keys: Vec<&Hash> = block.requests.iter().map(|it| &it.0).collect();
         keys.sort_unstable();
         keys.dedup();
-        copy(tx, "copy asking_job (asking_id, key) from stdin (format binary)", keys, |row, key| {
+        let table = Table { name: "asking_job", columns: &[("asking_id", Kind::Int4), ("key", Kind::Bytes)] };
+        send(tx, &table, keys, |row, key| {
             row.int4(id)?;
             row.hash(key)
         })

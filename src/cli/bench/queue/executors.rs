@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -38,6 +38,7 @@ struct Shared<Start> {
     worker: Uuid,
     desk: Option<Desk>,
     bells: Bells,
+    idle: Mutex<()>,
     n_left: AtomicUsize,
     all_done: Notify,
     on_start: Start,
@@ -58,6 +59,7 @@ impl Executors {
             worker,
             desk: (how == How::Batched).then(|| Desk::open(pool.clone(), Offer::default())),
             bells: Bells::default(),
+            idle: Mutex::default(),
             n_left: AtomicUsize::new(n_jobs),
             all_done: Notify::new(),
             on_start,
@@ -83,6 +85,29 @@ impl Executors {
     }
 }
 
+impl<Start> Shared<Start> {
+    async fn claim(&self, slot: &str) -> anyhow::Result<Option<Claimed>> {
+        match &self.desk {
+            Some(desk) => desk.claim(self.worker, slot).await,
+            None => claim(&self.pool, self.worker, slot, &Offer::default(), None).await,
+        }
+    }
+
+    /// Asks until there is a job. As in an agent, only the first of those who are idle does: a call that something is
+    /// ready wakes one, and whoever gets a job lets the next one look.
+    async fn wait(&self, slot: &str) -> anyhow::Result<Claimed> {
+        let mut bell = self.bells.ready.subscribe();
+        let _first = self.idle.lock().await;
+        loop {
+            bell.mark_unchanged();
+            if let Some(job) = self.claim(slot).await? {
+                return Ok(job);
+            }
+            let _ = tokio::time::timeout(Duration::from_secs(2), bell.changed()).await;
+        }
+    }
+}
+
 async fn introduce(pool: &PgPool, n: usize) -> anyhow::Result<Uuid> {
     let id = Uuid::now_v7();
     let worker =
@@ -104,18 +129,12 @@ async fn keep_alive(pool: PgPool, worker: Uuid) {
 }
 
 async fn execute<Start: Fn(&Claimed)>(shared: Arc<Shared<Start>>, slot: String) -> anyhow::Result<()> {
-    let mut bell = shared.bells.ready.subscribe();
     loop {
-        bell.mark_unchanged();
-        let Shared { pool, worker, .. } = &*shared;
-        let claimed = match &shared.desk {
-            Some(desk) => desk.claim(*worker, &slot).await?,
-            None => claim(pool, *worker, &slot, &Offer::default(), None).await?,
+        let job = match shared.claim(&slot).await? {
+            Some(job) => job,
+            None => shared.wait(&slot).await?,
         };
-        let Some(job) = claimed else {
-            let _ = tokio::time::timeout(Duration::from_secs(2), bell.changed()).await;
-            continue;
-        };
+        let Shared { pool, .. } = &*shared;
         (shared.on_start)(&job);
         if let Some(desk) = &shared.desk {
             desk.finish(job.id, job.lease).await?;
