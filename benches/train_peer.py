@@ -68,7 +68,8 @@ def step():
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     if masters is not parameters:
-        torch._foreach_copy_(parameters, masters)
+        with torch.no_grad():
+            torch._foreach_copy_(parameters, masters)
     return loss
 
 

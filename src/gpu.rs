@@ -7,6 +7,7 @@ pub mod linear;
 pub mod norm;
 pub mod pointwise;
 mod product;
+pub mod tape;
 mod tile;
 pub mod tokens;
 

@@ -37,7 +37,7 @@ fn tiles(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (rows, columns) = (height / side, width / side);
     let windows = x.reshape((n_batch, n_in, rows, side, columns, side))?.permute((0, 2, 4, 1, 3, 5))?;
     let windows = windows.contiguous()?.reshape((n_batch * rows * columns, n_in * side * side))?;
-    let y = linear(&windows, &weight.reshape((n_out, n_in * side * side))?)?;
+    let y = linear(&windows, &weight.reshape((n_out, n_in * side * side))?, None)?;
     y.reshape((n_batch, rows, columns, n_out))?.permute((0, 3, 1, 2))?.contiguous()
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::kernels;
+use super::{kernels, tape};
 
 /// How many numbers one thread takes at a time.
 const PART: usize = 1 << 14;
@@ -29,19 +29,17 @@ impl SigmoidGate {
     /// No memory.
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
         if x.device().is_cpu() && x.dtype() == DType::F32 {
-            return x.contiguous()?.apply_op1(self);
+            return tape::op1(&tape::contiguous(x)?, self);
         }
         #[cfg(feature = "cuda")]
         if super::tokens::cuda::fits(&[x]) {
             return super::tokens::cuda::gate(x, self.a, self.b);
         }
-        if self.b != 0.0 {
-            x.gelu()
-        } else if self.a == 1.0 {
-            x.silu()
-        } else {
-            x.div(&((x * f64::from(-self.a))?.exp()? + 1.0)?)
-        }
+        tape::composite(&[x], |it| match &it[0] {
+            x if self.b != 0.0 => x.gelu(),
+            x if self.a == 1.0 => x.silu(),
+            x => x.div(&((x * f64::from(-self.a))?.exp()? + 1.0)?),
+        })
     }
 }
 
@@ -69,6 +67,19 @@ impl CustomOp1 for SigmoidGate {
         let by = (s.mul(&s.affine(-1.0, 1.0)?)?.mul(x)?.mul(&slope)? + s)?;
         Ok(Some(grad.mul(&by)?))
     }
+}
+
+/// Sums of the squares of parts of `x`: f64, however many parts suit the device.
+///
+/// # Errors
+/// No memory.
+pub fn square_sums(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if super::tokens::cuda::fits(&[x]) {
+        return super::tokens::cuda::square_sums(x)?.to_dtype(DType::F64);
+    }
+    // Sums of many f32 squares would depend on their order in the last digits that are shown.
+    x.to_dtype(DType::F64)?.sqr()?.sum_all()?.reshape(1)
 }
 
 /// SiLU of `factor`·x + `summand`, of `x` [B, C, H, W] and two [B, C, 1, 1] in f32.

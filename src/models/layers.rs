@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::weights::Weights;
 use crate::gpu::linear::linear;
 use crate::gpu::pointwise::SigmoidGate;
-use crate::gpu::tokens::biased;
+use crate::gpu::tape::composite;
 use crate::gpu::{conv, norm};
 
 /// y = x·Wᵀ + b.
@@ -31,16 +31,7 @@ impl Linear {
     /// # Errors
     /// Shapes that don't fit, or no memory.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut dims = x.dims().to_vec();
-        let n_in = dims.pop().unwrap_or(0);
-        let rows: usize = dims.iter().product();
-        let y = linear(&x.reshape((rows, n_in))?, &self.weight)?;
-        let y = match &self.bias {
-            Some(bias) => biased(&y, bias)?,
-            None => y,
-        };
-        dims.push(self.weight.dim(0)?);
-        y.reshape(dims)
+        linear(x, &self.weight, self.bias.as_ref())
     }
 }
 
@@ -141,6 +132,19 @@ impl RmsNorm {
     /// Shapes that don't fit, or no memory.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         norm::rms_norm(x, self.eps)?.broadcast_mul(&self.weight)
+    }
+
+    /// The same for each of the heads that stand side by side: `x` [B, N, heads · n].
+    ///
+    /// # Errors
+    /// Shapes that don't fit, or no memory.
+    pub fn forward_heads(&self, x: &Tensor) -> Result<Tensor> {
+        composite(&[x, &self.weight], |it| {
+            let (n_batch, n, width) = it[0].dims3()?;
+            let head = it[1].dim(0)?;
+            let heads = it[0].reshape((n_batch, n, width / head, head))?;
+            norm::rms_norm(&heads, self.eps)?.broadcast_mul(&it[1])?.reshape((n_batch, n, width))
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::f64::consts::PI;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::adamw::Update;
+use crate::gpu::pointwise::square_sums;
 pub use crate::job::task::training::{AdamW, Course, Rate};
 
 impl Default for AdamW {
@@ -74,6 +75,8 @@ impl State {
     /// No memory.
     pub fn step(&self, variable: &Var, gradient: &Tensor, scale: f64, update: &Update) -> Result<()> {
         let gradient = gradient.to_device(self.0.device())?.flatten_all()?.contiguous()?;
+        // The processor's update takes f32 alone; a gradient in bf16 travels as it is.
+        let gradient = if gradient.device().is_cpu() { gradient.to_dtype(DType::F32)? } else { gradient };
         self.0.inplace_op2(&gradient, &update.scaled(scale))?;
         self.show(variable)
     }
@@ -95,14 +98,10 @@ impl State {
 /// # Errors
 /// No memory.
 pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
-    let square = |it: &Tensor| {
-        // Sums of many f32 squares would depend on their order in the last digits that are shown.
-        let wide = if it.device().is_cpu() { DType::F64 } else { DType::F32 };
-        it.to_dtype(wide)?.sqr()?.sum_all()?.to_dtype(DType::F64)
-    };
-    let squares = gradients.iter().map(square).collect::<Result<Vec<_>>>()?;
-    let sum = Tensor::stack(&squares, 0)?.sum_all()?.to_scalar::<f64>()?;
-    Ok(sum.sqrt())
+    let sums = gradients.iter().map(square_sums).collect::<Result<Vec<_>>>()?;
+    // One wait for the device, not one a parameter.
+    let sums = Tensor::cat(&sums, 0)?.to_vec1::<f64>()?;
+    Ok(sums.into_iter().sum::<f64>().sqrt())
 }
 
 /// What gradients of this norm are multiplied with so that none is longer than `most`: min(1, most/(norm + 10⁻⁶)).

@@ -7,6 +7,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::lora::Adapters;
+use crate::gpu::tape::Found;
 use crate::models::weights::Weights;
 
 /// A model's trained tensors, in the order of their names, and its fixed ones.
@@ -157,8 +158,24 @@ impl Gradients {
     /// # Errors
     /// No memory.
     pub fn take(&mut self, found: &mut GradStore, parameters: &Parameters) -> Result<()> {
+        self.add(parameters, |variable| found.remove(variable))
+    }
+
+    /// The same of what a tape's backward pass found, and of what lies behind it in candle's graph.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn take_recorded(&mut self, found: &mut Found, parameters: &Parameters) -> Result<()> {
+        self.add(parameters, |variable| found.remove(variable))?;
+        match found.rest()? {
+            Some(rest) => self.take(&mut rest.backward()?, parameters),
+            None => Ok(()),
+        }
+    }
+
+    fn add(&mut self, parameters: &Parameters, mut gradient: impl FnMut(&Var) -> Option<Tensor>) -> Result<()> {
         for (sum, variable) in self.sums.iter_mut().zip(parameters.variables()) {
-            let Some(more) = found.remove(variable) else { continue };
+            let Some(more) = gradient(variable) else { continue };
             *sum = Some(match sum.take() {
                 None => more.detach(),
                 Some(sum) => (sum.to_dtype(DType::F32)? + more.detach().to_dtype(DType::F32)?)?,

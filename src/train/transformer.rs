@@ -4,9 +4,11 @@ use anyhow::Context;
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
-use super::objective::{Objective, seeded};
+use super::objective::Objective;
 use super::parameters::{Gradients, Parameters};
 use super::wlf::{Loss, Losses, Space, Target};
+use crate::gpu::attention::{recording, replaying};
+use crate::gpu::tape::{record, seeded};
 pub use crate::job::task::training::Recompute;
 use crate::models::sd3::{Config, Sd3, Streams};
 
@@ -67,8 +69,8 @@ impl FlowMatching {
         self.loss.of(&model.finish(&streams.image, &condition, input.size)?, &batch.target)
     }
 
-    /// Forward without a graph, keeping what goes into each block; then backward block by block, each with a graph of
-    /// its own that ends at its inputs.
+    /// Forward without a graph, keeping what goes into each block and what its attentions come to; then backward block by
+    /// block, each with a tape of its own that begins at its inputs.
     fn by_blocks(&self, parameters: &Parameters, batch: &Batch, into: &mut Gradients) -> anyhow::Result<Losses> {
         let input = Input::new(batch, parameters)?;
         let (live, still) =
@@ -76,9 +78,9 @@ impl FlowMatching {
         let (mut streams, condition) = input.embed(&still, batch)?;
         let mut inputs = Vec::with_capacity(still.n_blocks());
         for idx in 0..still.n_blocks() {
-            let next = still.block(idx, &streams, &condition)?;
-            inputs.push(streams);
-            streams = next;
+            let (next, attended) = recording(|| still.block(idx, &streams, &condition));
+            inputs.push((streams, attended));
+            streams = next?;
         }
 
         let (image, told) = (Var::from_tensor(&streams.image)?, Var::from_tensor(&condition)?);
@@ -91,20 +93,17 @@ impl FlowMatching {
         let mut d_text: Option<Tensor> = None;
         drop(streams);
 
-        for (idx, streams) in inputs.into_iter().enumerate().rev() {
-            let vars = [&streams.image, &streams.text, &condition].map(Var::from_tensor);
-            let [image, text, told] = vars;
-            let (image, text, told) = (image?, text?, told?);
-            let states = Streams { image: image.as_tensor().clone(), text: text.as_tensor().clone() };
-            let after = live.block(idx, &states, &told)?;
+        for (idx, (streams, attended)) in inputs.into_iter().enumerate().rev() {
+            let roots = [&streams.image, &streams.text, &condition];
+            let block = || record(&roots, || live.block(idx, &streams, &condition));
+            let (after, tape) = replaying(attended, block)?;
             let mut outputs = vec![(&after.image, &d_image)];
             outputs.extend(d_text.as_ref().map(|it| (&after.text, it)));
-            let scalar = seeded(&outputs)?.context("a block without an output")?;
-            let mut found = scalar.backward()?;
-            into.take(&mut found, parameters)?;
-            d_image = of(&mut found, &image)?;
-            d_text = Some(of(&mut found, &text)?);
-            d_condition = (d_condition + of(&mut found, &told)?)?.detach();
+            let mut found = tape.backward(&outputs)?;
+            into.take_recorded(&mut found, parameters)?;
+            let [of_image, of_text, of_condition] = roots.map(|it| found.remove(it).context(UNUSED));
+            (d_image, d_text) = (of_image?, Some(of_text?));
+            d_condition = (d_condition + of_condition?)?;
         }
 
         let (streams, condition) = input.embed(&live, batch)?;
@@ -119,9 +118,11 @@ impl FlowMatching {
     }
 }
 
+const UNUSED: &str = "a block's output does not depend on its input";
+
 /// The gradient of an input.
 fn of(found: &mut GradStore, input: &Var) -> anyhow::Result<Tensor> {
-    Ok(found.remove(input).context("a block's output does not depend on its input")?.detach())
+    Ok(found.remove(input).context(UNUSED)?.detach())
 }
 
 impl Objective for FlowMatching {

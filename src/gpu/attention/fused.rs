@@ -1,10 +1,10 @@
 //! Attention by cuDNN's fused kernels, as a differentiable operation of candle.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{
@@ -15,8 +15,10 @@ use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor};
 use half::{bf16, f16};
 
+use super::Recording;
 use super::cudnn::{Address, DataType, Handle, Layout4, Plan};
 use super::graph::{self, Shape as Plane};
+use crate::gpu::tape;
 
 /// The widest heads that the engines take.
 const WIDEST: usize = 256;
@@ -28,31 +30,126 @@ const ALIGNED: usize = 8;
 /// # Errors
 /// No memory, or a kernel that failed.
 pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Result<Option<Tensor>> {
-    let Device::Cuda(device) = q.device() else { return Ok(None) };
     let (dq, dk, dv) = (q.dims4()?, k.dims4()?, v.dims4()?);
     // cuDNN is told addresses alone: whatever does not fit together must not come as far.
     let fits = (dq.0, dq.1, dq.3) == (dk.0, dk.1, dk.3) && (dk.0, dk.1, dk.2) == (dv.0, dv.1, dv.2);
-    let is_half = matches!(q.dtype(), DType::BF16 | DType::F16) && k.dtype() == q.dtype() && v.dtype() == q.dtype();
-    let is_wide = [dq.3, dv.3].iter().any(|it| it % ALIGNED != 0 || *it > WIDEST);
-    if !fits || !is_half || is_wide || q.elem_count() == 0 || v.elem_count() == 0 {
+    if !fits || !suits([q, k, v], [dq.3, dv.3]) {
         return Ok(None);
     }
     let (q, k, v) = (aligned(q)?, aligned(k)?, aligned(v)?);
-    let is_trained = q.track_op() || k.track_op() || v.track_op();
-    let plane = Plane {
-        q: layout4(q.layout())?,
-        k: layout4(k.layout())?,
-        v: layout4(v.layout())?,
-        dtype: data_type(q.dtype()),
-    };
-    for pass in if is_trained { &[Pass::Training, Pass::Backward][..] } else { &[Pass::Inference][..] } {
-        if !on(device, |engine| Ok(engine.plan(*pass, plane).is_some()))? {
+    let [at_q, at_k, at_v] = [&q, &k, &v].map(|it| layout4(it.layout()));
+    let plane = Plane { q: at_q?, k: at_k?, v: at_v?, dtype: data_type(q.dtype()), inside: false };
+    let out = (dq.0, dq.2, dq.1, dv.3).into();
+    run(&q, &k, &v, Fused::new(scale, plane, out))?.map(|it| it.transpose(1, 2)).transpose()
+}
+
+/// The same of heads that stand side by side, as [`super::multi_head`].
+///
+/// # Errors
+/// No memory, or a kernel that failed.
+pub(super) fn multi_head(q: &Tensor, k: &Tensor, v: &Tensor, n_heads: usize, scale: f64) -> Result<Option<Tensor>> {
+    let (dq, dk, dv) = (q.dims3()?, k.dims3()?, v.dims3()?);
+    let head = dq.2 / n_heads;
+    if (dq.0, dq.2) != (dk.0, dk.2) || dk != dv || !suits([q, k, v], [head, head]) {
+        return Ok(None);
+    }
+    let (q, k, v) = (tape::contiguous(q)?, tape::contiguous(k)?, tape::contiguous(v)?);
+    if [&q, &k, &v].iter().any(|it| it.layout().start_offset() % ALIGNED != 0) {
+        return Ok(None);
+    }
+    let inside = |n: usize| Layout4::heads_inside([dq.0, n_heads, n, head].map(|it| it as i64));
+    let plane = Plane { q: inside(dq.1), k: inside(dk.1), v: inside(dv.1), dtype: data_type(q.dtype()), inside: true };
+    run(&q, &k, &v, Fused::new(scale, plane, dq.into()))
+}
+
+/// Whether the engines take tensors of these types, with heads of these widths.
+fn suits(tensors: [&Tensor; 3], widths: [usize; 2]) -> bool {
+    let dtype = tensors[0].dtype();
+    matches!(dtype, DType::BF16 | DType::F16)
+        && tensors.iter().all(|it| it.device().is_cuda() && it.dtype() == dtype && it.elem_count() > 0)
+        && widths.iter().all(|it| it % ALIGNED == 0 && *it <= WIDEST)
+}
+
+/// Runs the operation, if cuDNN has plans for it.
+fn run(q: &Tensor, k: &Tensor, v: &Tensor, mut fused: Fused) -> Result<Option<Tensor>> {
+    let Device::Cuda(device) = q.device() else { return Ok(None) };
+    let is_tracked = [q, k, v].into_iter().any(tape::is_wanted);
+    let scene = SCENE.take();
+    let is_recorded = matches!(scene, Scene::Recording(_));
+    fused.keeps = is_tracked || is_recorded;
+    let mut passes = vec![if fused.keeps { Pass::Training } else { Pass::Inference }];
+    passes.extend(is_tracked.then_some(Pass::Backward));
+    for pass in passes {
+        if !on(device, |engine| Ok(engine.plan(pass, fused.plane).is_some()))? {
+            SCENE.set(scene);
             return Ok(None);
         }
     }
-    let fused = Fused { scale: scale as f32, is_trained, kept: Mutex::new(None) };
-    let out = q.apply_op3(&k, &v, fused)?;
-    out.transpose(1, 2).map(Some)
+    let kept = fused.kept.clone();
+    let scene = match scene {
+        Scene::Replaying(mut recorded) => {
+            *locked(&kept) = recorded.pop_front();
+            Scene::Replaying(recorded)
+        }
+        other => other,
+    };
+    let out = tape::op3(q, k, v, fused);
+    SCENE.set(match (scene, &out) {
+        (Scene::Recording(mut recorded), Ok(out)) => {
+            let rows = locked(&kept).take().map(|it| it.rows);
+            recorded.extend(rows.map(|rows| Kept { out: Some(out.detach()), rows }));
+            Scene::Recording(recorded)
+        }
+        (other, _) => other,
+    });
+    out.map(Some)
+}
+
+/// What a forward pass keeps.
+pub(super) struct Kept {
+    /// Its result, where it is not to be computed again.
+    out: Option<Tensor>,
+    /// The logarithms of the rows' sums, for the backward pass.
+    rows: CudaSlice<f32>,
+}
+
+/// What becomes of attentions on this thread.
+#[derive(Default)]
+enum Scene {
+    /// They are computed.
+    #[default]
+    Plain,
+    /// They are computed and kept.
+    Recording(VecDeque<Kept>),
+    /// They were kept.
+    Replaying(VecDeque<Kept>),
+}
+
+thread_local! {
+    static SCENE: Cell<Scene> = Cell::default();
+}
+
+/// See [`super::recording`].
+pub(super) fn recording<T>(work: impl FnOnce() -> T) -> (T, Recording) {
+    let before = SCENE.replace(Scene::Recording(VecDeque::new()));
+    let done = work();
+    let kept = match SCENE.replace(before) {
+        Scene::Recording(kept) => kept,
+        _ => VecDeque::new(),
+    };
+    (done, Recording { kept })
+}
+
+/// See [`super::replaying`].
+pub(super) fn replaying<T>(recording: Recording, work: impl FnOnce() -> T) -> T {
+    let before = SCENE.replace(Scene::Replaying(recording.kept));
+    let done = work();
+    SCENE.set(before);
+    done
+}
+
+fn locked(kept: &Mutex<Option<Kept>>) -> MutexGuard<'_, Option<Kept>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `x`, or a copy whose rows can be read 16 bytes at a time.
@@ -163,53 +260,60 @@ fn address<'a, T: CudaDType + DeviceRepr + 'a>(
     Ok((Address::device(pointer + (first * size_of::<T>()) as u64), guard))
 }
 
-/// The operation; its result is [B, N, H, E].
+/// The operation; its result lies in memory as [B, N, H, E].
 struct Fused {
     scale: f32,
-    is_trained: bool,
-    /// The logarithms of the rows' sums, from the forward pass for the backward one.
-    kept: Mutex<Option<CudaSlice<f32>>>,
+    plane: Plane,
+    out: Shape,
+    /// Whether what the backward pass needs is kept.
+    keeps: bool,
+    /// From the forward pass for the backward one, or from an earlier forward pass for this one.
+    kept: Arc<Mutex<Option<Kept>>>,
 }
 
 impl Fused {
+    fn new(scale: f64, plane: Plane, out: Shape) -> Self {
+        Self { scale: scale as f32, plane, out, keeps: false, kept: Arc::default() }
+    }
+
     fn forward<T: CudaDType + DeviceRepr + 'static>(
         &self,
         parts: [(&CudaStorage, &Layout); 3],
     ) -> Result<(CudaStorage, Shape)> {
+        if let Some(out) = locked(&self.kept).as_mut().and_then(|it| it.out.take()) {
+            let (storage, layout) = out.storage_and_layout();
+            let Storage::Cuda(storage) = &*storage else { candle_core::bail!("attention was not kept on CUDA") };
+            return Ok((storage.try_clone(layout)?, self.out.clone()));
+        }
         let [(q, _), ..] = parts;
         let device = q.device.clone();
-        let [lq, lk, lv] = parts.map(|(_, layout)| layout4(layout));
-        let plane = Plane { q: lq?, k: lk?, v: lv?, dtype: data_type(q.dtype()) };
-        let [b, h, n, d] = plane.out().dims.map(|it| it as usize);
-        let mut out = buffer::<T>(&device, b * n * h * d)?;
-        let mut kept = self.is_trained.then(|| buffer::<f32>(&device, b * h * n)).transpose()?;
+        let [b, h, n, _] = self.plane.out().dims.map(|it| it as usize);
+        let mut out = buffer::<T>(&device, self.out.elem_count())?;
+        let mut rows = self.keeps.then(|| buffer::<f32>(&device, b * h * n)).transpose()?;
         on(&device, |engine| {
             let stream = engine.stream.clone();
             let [q, k, v] = parts.map(|(storage, layout)| address::<T>(storage, layout.start_offset(), &stream));
             let ((q, _q), (k, _k), (v, _v)) = (q?, k?, v?);
             let (to, _to) = out.device_ptr_mut(&stream);
             let mut io = vec![q, k, v, Address::host(&self.scale), Address::device(to)];
-            let kept = kept.as_mut().map(|it| it.device_ptr_mut(&stream));
-            io.extend(kept.as_ref().map(|it| Address::device(it.0)));
-            let pass = if self.is_trained { Pass::Training } else { Pass::Inference };
-            engine.start(&device, pass, plane, &io)
+            let rows = rows.as_mut().map(|it| it.device_ptr_mut(&stream));
+            io.extend(rows.as_ref().map(|it| Address::device(it.0)));
+            let pass = if self.keeps { Pass::Training } else { Pass::Inference };
+            engine.start(&device, pass, self.plane, &io)
         })?;
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-        Ok((CudaStorage::wrap_cuda_slice(out, device), Shape::from((b, n, h, d))))
+        *locked(&self.kept) = rows.map(|rows| Kept { out: None, rows });
+        Ok((CudaStorage::wrap_cuda_slice(out, device), self.out.clone()))
     }
 
     /// The gradients of q, k and v.
     fn backward<T: CudaDType + DeviceRepr + 'static>(&self, parts: [&Tensor; 5]) -> Result<[Tensor; 3]> {
         let [q, k, v, ..] = parts;
         let Device::Cuda(device) = q.device() else { candle_core::bail!("attention's gradient is not on CUDA") };
-        let plane = Plane {
-            q: layout4(q.layout())?,
-            k: layout4(k.layout())?,
-            v: layout4(v.layout())?,
-            dtype: data_type(q.dtype()),
+        let plane = self.plane;
+        let kept = locked(&self.kept);
+        let Some(Kept { rows: kept, .. }) = kept.as_ref() else {
+            candle_core::bail!("attention kept nothing for its gradient")
         };
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kept) = kept.as_ref() else { candle_core::bail!("attention kept nothing for its gradient") };
         let dims = [plane.q.dims, plane.k.dims, plane.v.dims].map(|dims| dims.map(|it| it as usize));
         let [d_q, d_k, d_v] = dims.map(|it| buffer::<T>(device, it.iter().product()));
         let (mut d_q, mut d_k, mut d_v) = (d_q?, d_k?, d_v?);
@@ -236,11 +340,11 @@ impl Fused {
             let io = [&[q, k, v][..], &numbers, &[out, d_out], &after].concat();
             engine.start(device, Pass::Backward, plane, &io)
         })?;
-        let tensor = |slice: CudaSlice<T>, dims: [usize; 4]| {
+        let tensor = |slice: CudaSlice<T>, like: &Tensor| {
             let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(slice, device.clone()));
-            Tensor::from_storage(storage, &dims, BackpropOp::none(), false)
+            Tensor::from_storage(storage, like.shape().clone(), BackpropOp::none(), false)
         };
-        Ok([tensor(d_q, dims[0]), tensor(d_k, dims[1]), tensor(d_v, dims[2])])
+        Ok([tensor(d_q, q), tensor(d_k, k), tensor(d_v, v)])
     }
 }
 

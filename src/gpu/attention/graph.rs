@@ -13,6 +13,8 @@ pub(super) struct Shape {
     pub(super) k: Layout4,
     pub(super) v: Layout4,
     pub(super) dtype: DataType,
+    /// Whether gradients are laid out as [B, N, H, D], as the result is, or packed as [B, H, N, D].
+    pub(super) inside: bool,
 }
 
 impl Shape {
@@ -26,6 +28,11 @@ impl Shape {
     pub(super) fn rows(&self) -> Layout4 {
         let [b, h, n, _] = self.q.dims;
         Layout4::packed([b, h, n, 1])
+    }
+
+    /// How the gradient of a tensor of these dimensions is laid out.
+    pub(super) fn gradient(&self, dims: [i64; 4]) -> Layout4 {
+        if self.inside { Layout4::heads_inside(dims) } else { Layout4::packed(dims) }
     }
 
     fn scores(&self) -> [i64; 4] {
@@ -75,7 +82,7 @@ pub(super) fn forward(handle: &Handle, shape: &Shape, is_kept: bool) -> Result<P
 /// The gradients of [`forward`].
 ///
 /// Addresses: q, k, v, scale, one (the number 1), result, its gradient (laid out as the result), the kept logarithms,
-/// the gradients of q, k and v (packed, as candle adds them up), and two f32 buffers that the plan uses: a number for
+/// the gradients of q, k and v (see [`Shape::gradient`]), and two f32 buffers that the plan uses: a number for
 /// each query, and q's gradient, packed.
 pub(super) fn backward(handle: &Handle, shape: &Shape) -> Result<Plan> {
     let mut graph = Graph::default();
@@ -88,9 +95,9 @@ pub(super) fn backward(handle: &Handle, shape: &Shape) -> Result<Plan> {
     let out = memory(&mut graph, shape.out())?;
     let d_out = memory(&mut graph, shape.out())?;
     let kept = graph.tensor(shape.rows(), F32, Place::Memory)?;
-    let d_q = memory(&mut graph, Layout4::packed(shape.q.dims))?;
-    let d_k = memory(&mut graph, Layout4::packed(shape.k.dims))?;
-    let d_v = memory(&mut graph, Layout4::packed(shape.v.dims))?;
+    let d_q = memory(&mut graph, shape.gradient(shape.q.dims))?;
+    let d_k = memory(&mut graph, shape.gradient(shape.k.dims))?;
+    let d_v = memory(&mut graph, shape.gradient(shape.v.dims))?;
     let row_sums = graph.tensor(shape.rows(), F32, Place::Memory)?;
     let d_q_sum = graph.tensor(Layout4::packed(shape.q.dims), F32, Place::Memory)?;
 

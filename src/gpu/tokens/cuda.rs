@@ -7,10 +7,10 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr,
 use candle_core::cuda_backend::cudarc::nvrtc::compile_ptx;
 use candle_core::cuda_backend::{CudaDType, CudaDevice, WrapErr};
 use candle_core::op::BackpropOp;
-use candle_core::{
-    CpuStorage, CudaStorage, CustomOp2, CustomOp3, DType, Device, Error, Layout, Result, Shape, Storage, Tensor,
-};
+use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Device, Error, Layout, Result, Shape, Storage, Tensor};
 use half::bf16;
+
+use crate::gpu::tape;
 
 /// Threads of a block that has a row to itself.
 const ROW: u32 = 256;
@@ -26,18 +26,13 @@ pub(in crate::gpu) fn fits(tensors: &[&Tensor]) -> bool {
 
 /// See [`super::modulated`].
 pub(super) fn modulated(x: &Tensor, eps: f64, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    let (scale, shift) = (scale.contiguous()?, shift.contiguous()?);
-    x.contiguous()?.apply_op3(&scale, &shift, Modulated { eps: eps as f32 })
+    let (x, scale, shift) = (tape::contiguous(x)?, tape::contiguous(scale)?, tape::contiguous(shift)?);
+    tape::op3(&x, &scale, &shift, Modulated { eps: eps as f32 })
 }
 
 /// See [`super::gated`].
 pub(super) fn gated(x: &Tensor, gate: &Tensor, by: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op3(&gate.contiguous()?, &by.contiguous()?, Gated)
-}
-
-/// See [`super::biased`].
-pub(super) fn biased(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op2(&bias.contiguous()?, Biased)
+    tape::op3(&tape::contiguous(x)?, &tape::contiguous(gate)?, &tape::contiguous(by)?, Gated)
 }
 
 /// The numbers that the kernels come in.
@@ -141,6 +136,68 @@ impl Sizes {
             shared_mem_bytes: 0,
         }
     }
+}
+
+/// Adds `bias` [n] to each row of `y` [.., n], in place.
+pub(in crate::gpu) fn add_bias(y: &mut CudaStorage, bias: &CudaStorage, at: &Layout) -> Result<()> {
+    fn go<T: Number>(y: &mut CudaStorage, bias: &CudaStorage, at: &Layout) -> Result<()> {
+        let (device, n) = (bias.device().clone(), at.shape().elem_count());
+        let bias = view::<T>(bias, at)?;
+        let y = y.as_cuda_slice_mut::<T>()?;
+        let it = Sizes::of(&(y.len() / n, n).into())?;
+        start!(device, T, "add_bias", it.a_row_each(), y, &bias, &it.n);
+        Ok(())
+    }
+    by_type!(bias.dtype(), go(y, bias, at))
+}
+
+/// The sums of `x` [M, n] over its rows: [n], of its type, summed in f32.
+pub(in crate::gpu) fn column_sums(x: &Tensor) -> Result<Tensor> {
+    fn go<T: Number>(x: &Tensor) -> Result<Tensor> {
+        let it = Sizes::of(x.shape())?;
+        on_storages([x], |device, [(x, at)]| {
+            let mut sums = buffer::<f32>(device, (it.n_parts() * it.n) as usize)?;
+            let x = view::<T>(x, at)?;
+            start!(device, T, "column_sums", it.a_column_each(), &x, &mut sums, &it.n, &it.per);
+            Ok(stored(sums, device, (it.n_parts() as usize, it.n as usize)))
+        })
+    }
+    by_type!(x.dtype(), go(x))?.sum(0)?.to_dtype(x.dtype())
+}
+
+/// a + b, of one shape.
+pub(in crate::gpu) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    fn go<T: Number>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        let n = u64::try_from(a.elem_count())?;
+        let n_blocks = u32::try_from(n.div_ceil(u64::from(ROW) * 8))?;
+        let each = LaunchConfig { grid_dim: (n_blocks, 1, 1), block_dim: (ROW, 1, 1), shared_mem_bytes: 0 };
+        on_storages([a, b], |device, [(x, at_x), (y, at_y)]| {
+            let mut sum = buffer::<T>(device, a.elem_count())?;
+            let (x, y) = (view::<T>(x, at_x)?, view::<T>(y, at_y)?);
+            start!(device, T, "sum", each, &x, &y, &mut sum, &n);
+            Ok(stored(sum, device, a.shape().clone()))
+        })
+    }
+    if a.shape() != b.shape() {
+        candle_core::bail!("{:?} and {:?} tokens", a.shape(), b.shape());
+    }
+    by_type!(a.dtype(), go(&a.contiguous()?, &b.contiguous()?))
+}
+
+/// Sums of the squares of parts of `x`: f32, as many as the kernel has blocks.
+pub(in crate::gpu) fn square_sums(x: &Tensor) -> Result<Tensor> {
+    fn go<T: Number>(x: &Tensor) -> Result<Tensor> {
+        let n = u64::try_from(x.elem_count())?;
+        let n_parts = u32::try_from(n.div_ceil(u64::from(ROW) * 16))?.min(1024);
+        let each = LaunchConfig { grid_dim: (n_parts, 1, 1), block_dim: (ROW, 1, 1), shared_mem_bytes: 0 };
+        on_storages([x], |device, [(x, at)]| {
+            let mut sums = buffer::<f32>(device, n_parts as usize)?;
+            let x = view::<T>(x, at)?;
+            start!(device, T, "square_sums", each, &x, &mut sums, &n);
+            Ok(stored(sums, device, n_parts as usize))
+        })
+    }
+    by_type!(x.dtype(), go(&x.contiguous()?))
 }
 
 fn view<'a, T: Number>(storage: &'a CudaStorage, layout: &Layout) -> Result<CudaView<'a, T>> {
@@ -327,56 +384,5 @@ impl CustomOp3 for Gated {
         let grad = grad.contiguous()?;
         let [d_by, sums] = by_type!(by.dtype(), go(gate, by, &grad))?;
         Ok((Some(grad), Some(sums.sum(1)?.to_dtype(gate.dtype())?), Some(d_by)))
-    }
-}
-
-struct Biased;
-
-impl CustomOp2 for Biased {
-    fn name(&self) -> &'static str {
-        "biased"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        on_cuda_alone(self.name())
-    }
-
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        at_x: &Layout,
-        bias: &CudaStorage,
-        at_bias: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        fn go<T: Number>(parts: [(&CudaStorage, &Layout); 2]) -> Result<(CudaStorage, Shape)> {
-            let [(x, at_x), (bias, at_bias)] = parts;
-            let it = Sizes::of(at_x.shape())?;
-            if at_bias.dims() != [it.n as usize] {
-                candle_core::bail!("a bias of {:?} for rows of {}", at_bias.dims(), it.n);
-            }
-            let mut y = buffer::<T>(x.device(), it.count())?;
-            let (from, bias) = (view::<T>(x, at_x)?, view::<T>(bias, at_bias)?);
-            start!(x.device(), T, "biased", it.a_row_each(), &from, &bias, &mut y, &it.n);
-            Ok((CudaStorage::wrap_cuda_slice(y, x.device().clone()), at_x.shape().clone()))
-        }
-        by_type!(x.dtype(), go([(x, at_x), (bias, at_bias)]))
-    }
-
-    fn bwd(&self, _: &Tensor, bias: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        fn go<T: Number>(grad: &Tensor) -> Result<Tensor> {
-            let it = Sizes::of(grad.shape())?;
-            on_storages([grad], |device, [(g, at_g)]| {
-                let mut sums = buffer::<f32>(device, (it.n_parts() * it.n) as usize)?;
-                let g = view::<T>(g, at_g)?;
-                start!(device, T, "column_sums", it.a_column_each(), &g, &mut sums, &it.n, &it.per);
-                Ok(stored(sums, device, (it.n_parts() as usize, it.n as usize)))
-            })
-        }
-        let grad = grad.contiguous()?;
-        let of_bias = match bias.track_op() {
-            true => Some(by_type!(grad.dtype(), go(&grad))?.sum(0)?.to_dtype(bias.dtype())?),
-            false => None,
-        };
-        Ok((Some(grad), of_bias))
     }
 }

@@ -1,15 +1,16 @@
 //! The transformer's blocks: the text's and the image's streams, and what both are made of.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::{Config, EPS};
-use crate::gpu::attention::attention;
-use crate::gpu::tokens::{gated, modulated};
+use crate::gpu::attention::multi_head;
+use crate::gpu::tokens::{gated, join, modulated, split};
 use crate::models::layers::{Activation, Linear, RmsNorm};
 use crate::models::weights::Weights;
 
+/// `n` equal parts of `x` [B, n · width].
 pub(super) fn chunks(x: &Tensor, n: usize) -> Result<Vec<Tensor>> {
-    x.chunk(n, D::Minus1)
+    split(x, 1, &vec![x.dim(1)? / n; n])
 }
 
 /// Two linear layers with SiLU between them.
@@ -84,33 +85,20 @@ impl Projections {
     const IMAGE: [&'static str; 5] = ["to_q", "to_k", "to_v", "norm_q", "norm_k"];
     const TEXT: [&'static str; 5] = ["add_q_proj", "add_k_proj", "add_v_proj", "norm_added_q", "norm_added_k"];
 
-    /// Queries, keys and values, each [B, N, heads, head].
+    /// Queries, keys and values, each [B, N, width]: the heads side by side.
     fn forward(&self, x: &Tensor) -> Result<[Tensor; 3]> {
-        let heads = |x: Tensor, norm: Option<&RmsNorm>| -> Result<Tensor> {
-            let (n_batch, n, width) = x.dims3()?;
-            let x = x.reshape((n_batch, n, self.n_heads, width / self.n_heads))?;
-            match norm {
-                Some(norm) => norm.forward(&x),
-                None => Ok(x),
-            }
-        };
+        let normed = |x: Tensor, norm: Option<&RmsNorm>| norm.map_or(Ok(x.clone()), |norm| norm.forward_heads(&x));
         Ok([
-            heads(self.q.forward(x)?, self.norm_q.as_ref())?,
-            heads(self.k.forward(x)?, self.norm_k.as_ref())?,
-            heads(self.v.forward(x)?, None)?,
+            normed(self.q.forward(x)?, self.norm_q.as_ref())?,
+            normed(self.k.forward(x)?, self.norm_k.as_ref())?,
+            self.v.forward(x)?,
         ])
     }
-}
 
-/// [B, heads, N, head] to [B, N, width].
-fn join_heads(x: &Tensor) -> Result<Tensor> {
-    x.transpose(1, 2)?.contiguous()?.flatten_from(2)
-}
-
-fn attend([q, k, v]: &[Tensor; 3]) -> Result<Tensor> {
-    let scale = 1.0 / (q.dim(D::Minus1)? as f64).sqrt();
-    let heads = |x: &Tensor| x.transpose(1, 2);
-    join_heads(&attention(&heads(q)?, &heads(k)?, &heads(v)?, scale, None)?)
+    /// The attention of these queries, keys and values.
+    fn attend(&self, [q, k, v]: &[Tensor; 3]) -> Result<Tensor> {
+        multi_head(q, k, v, self.n_heads)
+    }
 }
 
 /// The text's half of a block: none of it but the projections and their modulation in the last one.
@@ -180,21 +168,21 @@ impl Block {
         let of_text = self.text.projections.forward(&modulated(text, EPS, shift, scale)?)?;
 
         let n_image = image.dim(1)?;
-        let joint = |idx: usize| Tensor::cat(&[&of_image[idx], &of_text[idx]], 1);
-        let attended = attend(&[joint(0)?, joint(1)?, joint(2)?])?;
+        let joint = |idx: usize| join(&of_image[idx], &of_text[idx], 1);
+        let attended = self.projections.attend(&[joint(0)?, joint(1)?, joint(2)?])?;
+        let attended = split(&attended, 1, &[n_image, text.dim(1)?])?;
 
         let before = image;
-        let mut image = gated(image, &own[2], &self.out.forward(&attended.narrow(1, 0, n_image)?.contiguous()?)?)?;
+        let mut image = gated(image, &own[2], &self.out.forward(&attended[0])?)?;
         if let Some(second) = &self.second {
             let of_image = second.projections.forward(&modulated(before, EPS, &own[6], &own[7])?)?;
-            image = gated(&image, &own[8], &second.out.forward(&attend(&of_image)?)?)?;
+            image = gated(&image, &own[8], &second.out.forward(&second.projections.attend(&of_image)?)?)?;
         }
         let inner = self.feed_forward.forward(&modulated(&image, EPS, &own[3], &own[4])?)?;
         let image = gated(&image, &own[5], &inner)?;
 
         let Some((out, feed_forward)) = &self.text.rest else { return Ok((image, text.clone())) };
-        let n_text = text.dim(1)?;
-        let text = gated(text, &theirs[2], &out.forward(&attended.narrow(1, n_image, n_text)?.contiguous()?)?)?;
+        let text = gated(text, &theirs[2], &out.forward(&attended[1])?)?;
         let inner = feed_forward.forward(&modulated(&text, EPS, &theirs[3], &theirs[4])?)?;
         let text = gated(&text, &theirs[5], &inner)?;
         Ok((image, text))

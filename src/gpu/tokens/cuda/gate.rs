@@ -5,11 +5,12 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, Result, Sha
 use half::bf16;
 
 use super::{Number, ROW, buffer, on_cuda_alone, on_storages, ptx, stored, view};
+use crate::gpu::tape;
 use crate::gpu::tokens::cuda::{LaunchConfig, PushKernelArg, WrapErr};
 
 /// x·sigmoid(a·x + b·x³) of `x`, which [`fits`](super::fits).
 pub(in crate::gpu) fn gate(x: &Tensor, a: f32, b: f32) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Gate { a, b })
+    tape::op1(&tape::contiguous(x)?, Gate { a, b })
 }
 
 struct Gate {
@@ -17,10 +18,10 @@ struct Gate {
     b: f32,
 }
 
-/// A thread for each two numbers or so, whatever the shape.
+/// A thread for each 8 numbers, whatever the shape.
 fn shape(n: usize) -> Result<(u32, LaunchConfig)> {
     let Ok(n) = u32::try_from(n) else { candle_core::bail!("gates count in 32 bits, not {n} numbers") };
-    let grid_dim = (n.div_ceil(ROW * 2).max(1), 1, 1);
+    let grid_dim = (n.div_ceil(ROW * 8).max(1), 1, 1);
     Ok((n, LaunchConfig { grid_dim, block_dim: (ROW, 1, 1), shared_mem_bytes: 0 }))
 }
 
