@@ -100,77 +100,122 @@ impl Table {
     }
 }
 
-/// Sends rows; `write` appends the columns of one, in the table's order.
+/// Rows of several tables, of which the few ones go together.
+#[derive(Default)]
+pub struct Batch {
+    few: Vec<(&'static Table, Vec<u8>)>,
+}
+
+impl Batch {
+    /// Sends many rows, and keeps few for [`finish`](Self::finish); `write` appends the columns of one, in the table's
+    /// order.
+    ///
+    /// # Errors
+    /// Postgres refuses a row or is out of reach.
+    pub async fn send<Item>(
+        &mut self,
+        tx: &mut Tx<'_>,
+        table: &'static Table,
+        items: impl IntoIterator<Item = Item>,
+        mut write: impl FnMut(&mut Row<'_>, Item) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut items = items.into_iter();
+        let mut put = |part: &mut Vec<u8>, item: Item| {
+            part.extend(i16::try_from(table.columns.len())?.to_be_bytes());
+            let mut row = Row { part, n_columns: 0 };
+            write(&mut row, item)?;
+            anyhow::ensure!(
+                row.n_columns == table.columns.len(),
+                "a row of {} columns for {}",
+                row.n_columns,
+                table.name
+            );
+            anyhow::Ok(())
+        };
+        let mut part = Vec::new();
+        for item in items.by_ref().take(FEW) {
+            put(&mut part, item)?;
+        }
+        let Some(next) = items.next() else {
+            if !part.is_empty() {
+                self.few.push((table, part));
+            }
+            return Ok(());
+        };
+        let statement = format!("copy {} ({}) from stdin (format binary)", table.name, table.names());
+        let mut sink = tx.copy_in_raw(&statement).await.with_context(|| table.refusal())?;
+        // The header: no flags, no extension.
+        part.splice(0..0, *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+        for item in std::iter::once(next).chain(items) {
+            put(&mut part, item)?;
+            if part.len() >= PART_BYTES {
+                sink.send(&part[..]).await.with_context(|| table.refusal())?;
+                part.clear();
+            }
+        }
+        part.extend((-1i16).to_be_bytes());
+        sink.send(&part[..]).await.with_context(|| table.refusal())?;
+        sink.finish().await.with_context(|| table.refusal())?;
+        Ok(())
+    }
+
+    /// Inserts the rows that were kept, column by column, in one statement.
+    ///
+    /// # Errors
+    /// Postgres refuses a row or is out of reach.
+    pub async fn finish(self, tx: &mut Tx<'_>) -> anyhow::Result<()> {
+        if self.few.is_empty() {
+            return Ok(());
+        }
+        let mut arrays = Vec::new();
+        let mut inserts = Vec::new();
+        for (table, rows) in &self.few {
+            let first = arrays.len();
+            arrays.extend(table.columns.iter().map(|it| Array::new(it.1)));
+            let mut rows = &rows[..];
+            while !rows.is_empty() {
+                // How many columns there are has been seen to.
+                rows = &rows[2..];
+                for array in &mut arrays[first..] {
+                    rows = array.take(rows);
+                }
+            }
+            let casts =
+                table.columns.iter().enumerate().map(|(idx, it)| format!("${}::{}[]", first + idx + 1, it.1.name()));
+            let (name, names, casts) = (table.name, table.names(), casts.collect::<Vec<_>>().join(", "));
+            inserts.push(format!("new_{name} as (insert into {name} ({names}) select * from unnest({casts}))"));
+        }
+        // The same text whatever the number of rows: a connection prepares it once.
+        let statement = format!("with {} select", inserts.join(", "));
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for array in arrays {
+            query = query.bind(array);
+        }
+        let tables = || self.few.iter().map(|it| it.0.name).collect::<Vec<_>>().join(", ");
+        query.execute(&mut **tx).await.with_context(|| format!("write rows of {}", tables()))?;
+        Ok(())
+    }
+}
+
+/// Sends the rows of one table.
 ///
 /// # Errors
 /// Postgres refuses a row or is out of reach.
 pub async fn send<Item>(
     tx: &mut Tx<'_>,
-    table: &Table,
+    table: &'static Table,
     items: impl IntoIterator<Item = Item>,
-    mut write: impl FnMut(&mut Row<'_>, Item) -> anyhow::Result<()>,
+    write: impl FnMut(&mut Row<'_>, Item) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut items = items.into_iter();
-    let mut put = |part: &mut Vec<u8>, item: Item| {
-        part.extend(i16::try_from(table.columns.len())?.to_be_bytes());
-        let mut row = Row { part, n_columns: 0 };
-        write(&mut row, item)?;
-        anyhow::ensure!(row.n_columns == table.columns.len(), "a row of {} columns for {}", row.n_columns, table.name);
-        anyhow::Ok(())
-    };
-    let mut part = Vec::new();
-    for item in items.by_ref().take(FEW) {
-        put(&mut part, item)?;
-    }
-    let Some(next) = items.next() else { return insert(tx, table, &part).await };
-
-    let statement = format!("copy {} ({}) from stdin (format binary)", table.name, table.names());
-    let mut sink = tx.copy_in_raw(&statement).await.with_context(|| table.refusal())?;
-    // The header: no flags, no extension.
-    part.splice(0..0, *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
-    for item in std::iter::once(next).chain(items) {
-        put(&mut part, item)?;
-        if part.len() >= PART_BYTES {
-            sink.send(&part[..]).await.with_context(|| table.refusal())?;
-            part.clear();
-        }
-    }
-    part.extend((-1i16).to_be_bytes());
-    sink.send(&part[..]).await.with_context(|| table.refusal())?;
-    sink.finish().await.with_context(|| table.refusal())?;
-    Ok(())
+    let mut batch = Batch::default();
+    batch.send(tx, table, items, write).await?;
+    batch.finish(tx).await
 }
 
 impl Table {
     fn refusal(&self) -> String {
         format!("write rows of {}", self.name)
     }
-}
-
-/// Inserts rows that were written one after the other, column by column.
-async fn insert(tx: &mut Tx<'_>, table: &Table, mut rows: &[u8]) -> anyhow::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut arrays: Vec<Array> = table.columns.iter().map(|it| Array::new(it.1)).collect();
-    while !rows.is_empty() {
-        // How many columns there are has been seen to.
-        rows = &rows[2..];
-        for array in &mut arrays {
-            rows = array.take(rows);
-        }
-    }
-    let casts: Vec<String> =
-        table.columns.iter().enumerate().map(|(idx, it)| format!("${}::{}[]", idx + 1, it.1.name())).collect();
-    let (name, names) = (table.name, table.names());
-    // The same text whatever the number of rows: a connection prepares it once.
-    let statement = format!("insert into {name} ({names}) select * from unnest({})", casts.join(", "));
-    let mut query = sqlx::query(AssertSqlSafe(statement));
-    for array in arrays {
-        query = query.bind(array);
-    }
-    query.execute(&mut **tx).await.with_context(|| table.refusal())?;
-    Ok(())
 }
 
 /// A column as an array.

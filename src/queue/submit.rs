@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::Context;
 use sqlx::types::Json;
 
-use super::bulk::{Kind, Row, Table, send};
+use super::bulk::{Batch, Kind, Row, Table};
 use super::control::{hold, revive_sweep};
 use super::lanes::{self, Gates, regate};
 use super::locks::{lock_family, lock_sweep};
@@ -123,24 +123,7 @@ pub async fn submit(
     program: &str,
 ) -> anyhow::Result<Submitted> {
     let slug = slug(&plan.name, plan_key);
-    let sweep = sqlx::query_scalar!(
-        "insert into sweep (slug, name, plan_key, definition, on_failure, priority, program, metrics)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)
-        returning id",
-        slug,
-        plan.name,
-        &plan_key.0[..],
-        definition,
-        plan.on_failure.word(),
-        plan.priority,
-        program,
-        Json(metrics) as _
-    )
-    .fetch_one(&mut **tx)
-    .await
-    .context("enqueue the sweep")?;
-
-    let ids = assign_ids(tx, plan).await?;
+    let (sweep, ids) = begin(tx, plan, plan_key, &slug, definition, metrics, program).await?;
     let live = lock_live(tx, &ids.known).await?;
     if let Some(max_running) = plan.max_running {
         limit::set(tx, limit::Of::Sweep(sweep), Some(i32::try_from(max_running)?)).await?;
@@ -154,10 +137,12 @@ pub async fn submit(
             *new.entry(job.task.kind().to_owned()).or_default() += 1;
         }
     }
-    send_keys(tx, plan, &ids).await?;
-    send_jobs(tx, plan, &ids, &places, &blockers.n_of_new).await?;
-    send_edges(tx, &blockers.rows).await?;
-    send_membership(tx, sweep, &ids.of).await?;
+    let mut batch = Batch::default();
+    send_keys(tx, &mut batch, plan, &ids).await?;
+    send_jobs(tx, &mut batch, plan, &ids, &places, &blockers.n_of_new).await?;
+    send_edges(tx, &mut batch, &blockers.rows).await?;
+    send_membership(tx, &mut batch, sweep, &ids.of).await?;
+    batch.finish(tx).await?;
     block_live_children(tx, &blockers.n_of_live).await?;
     let n_revived = share(tx, plan, &ids.known).await?;
     if !ids.known.is_empty() {
@@ -177,23 +162,46 @@ struct Ids {
     known: Vec<i64>,
 }
 
-async fn assign_ids(tx: &mut Tx<'_>, plan: &Plan) -> anyhow::Result<Ids> {
+/// Makes the sweep's row, looks which of the jobs are known, and numbers the others.
+async fn begin(
+    tx: &mut Tx<'_>,
+    plan: &Plan,
+    plan_key: &Hash,
+    slug: &str,
+    definition: &str,
+    metrics: &BTreeSet<MetricId>,
+    program: &str,
+) -> anyhow::Result<(i32, Ids)> {
     let keys: Vec<Vec<u8>> = plan.jobs.iter().map(|it| it.key.0.to_vec()).collect();
     // Nobody else takes ids: the enqueue lock is held.
     let rows = sqlx::query!(
-        "with known as materialized (
-            select key, job_id from job_key where key = any($1)
+        "with fresh as (
+            insert into sweep (slug, name, plan_key, definition, on_failure, priority, program, metrics)
+            values ($1, $2, $3, $4, $5, $6, $7, $8)
+            returning id
+        ),
+        known as materialized (
+            select key, job_id from job_key where key = any($9)
         ),
         numbered as (
-            select setval('job_id_seq', nextval('job_id_seq') + cardinality($1) - (select count(*) from known)) as last
+            select setval('job_id_seq', nextval('job_id_seq') + cardinality($9) - (select count(*) from known)) as last
         )
-        select last as \"last!\", key as \"key?\", job_id as \"job_id?\" from numbered left join known on true",
+        select fresh.id as \"sweep!\", last as \"last!\", key as \"key?\", job_id as \"job_id?\"
+        from fresh cross join numbered left join known on true",
+        slug,
+        plan.name,
+        &plan_key.0[..],
+        definition,
+        plan.on_failure.word(),
+        plan.priority,
+        program,
+        Json(metrics) as _,
         &keys
     )
     .fetch_all(&mut **tx)
     .await
-    .context("look for equal jobs and number the others")?;
-    let last = rows.first().context("the jobs have no numbers")?.last;
+    .context("enqueue the sweep")?;
+    let (sweep, last) = rows.first().map(|it| (it.sweep, it.last)).context("the sweep has no row")?;
     let known: HashMap<Vec<u8>, i64> = rows.into_iter().filter_map(|it| it.key.zip(it.job_id)).collect();
     let mut next = last - i64::try_from(keys.len() - known.len())?;
     let mut ids = Ids { of: Vec::with_capacity(keys.len()), is_new: Vec::with_capacity(keys.len()), known: Vec::new() };
@@ -208,7 +216,7 @@ async fn assign_ids(tx: &mut Tx<'_>, plan: &Plan) -> anyhow::Result<Ids> {
             next += 1;
         }
     }
-    Ok(ids)
+    Ok((sweep, ids))
 }
 
 /// Locks those of the known jobs that have not ended, so that none ends before we have made its edges.
@@ -258,16 +266,17 @@ fn edges(plan: &Plan, ids: &Ids, live: &HashMap<i64, bool>) -> Edges {
     edges
 }
 
-async fn send_keys(tx: &mut Tx<'_>, plan: &Plan, ids: &Ids) -> anyhow::Result<()> {
+async fn send_keys(tx: &mut Tx<'_>, batch: &mut Batch, plan: &Plan, ids: &Ids) -> anyhow::Result<()> {
     // In the order of the index: neighbours go to the same page.
     let mut keys: Vec<(Hash, i64)> = new_jobs(plan, ids).map(|(job, id)| (job.key, id)).collect();
     keys.sort_unstable();
-    let table = Table { name: "job_key", columns: &[("key", Kind::Bytes), ("job_id", Kind::Int8)] };
-    send(tx, &table, keys, |row, (key, id)| {
-        row.hash(&key)?;
-        row.int8(id)
-    })
-    .await
+    const TABLE: Table = Table { name: "job_key", columns: &[("key", Kind::Bytes), ("job_id", Kind::Int8)] };
+    batch
+        .send(tx, &TABLE, keys, |row, (key, id)| {
+            row.hash(&key)?;
+            row.int8(id)
+        })
+        .await
 }
 
 /// The lanes of a plan's jobs, and where virtual time is in each.
@@ -316,12 +325,13 @@ impl Places {
 
 async fn send_jobs(
     tx: &mut Tx<'_>,
+    batch: &mut Batch,
     plan: &Plan,
     ids: &Ids,
     places: &Places,
     n_blockers: &HashMap<i64, i32>,
 ) -> anyhow::Result<()> {
-    let table = Table {
+    const TABLE: Table = Table {
         name: "job",
         columns: &[
             ("id", Kind::Int8),
@@ -340,29 +350,30 @@ async fn send_jobs(
         ],
     };
     let mut last: Option<(&Needs, &str, (i16, i64))> = None;
-    send(tx, &table, new_jobs(plan, ids).zip(0_i64..), |row, ((job, id), place)| {
-        let (needs, kind) = (&*job.needs, job.task.kind());
-        let (lane, turn) = match last {
-            Some(last) if (last.0, last.1) == (needs, kind) => last.2,
-            _ => places.lanes[&(needs.clone(), places.kind_gate(kind))],
-        };
-        last = Some((needs, kind, (lane, turn)));
-        let n = n_blockers.get(&id).copied().unwrap_or(0);
-        row.int8(id)?;
-        row.hash(&job.key)?;
-        row.text(kind)?;
-        row.int2(lane)?;
-        row.int2(plan.priority)?;
-        row.text(if n > 0 { "waiting" } else { "ready" })?;
-        row.int4(n)?;
-        row.int4(i32::try_from(plan.limit(&job.task).as_secs()).unwrap_or(i32::MAX))?;
-        row.maybe(job.subject.as_ref(), Row::hash)?;
-        row.maybe(job.affinity.map(|it| it.first_8_bytes()), Row::int8)?;
-        row.float4(job.megapixels)?;
-        row.text(&serde_json::to_string(&job.task)?)?;
-        row.int8(turn + place)
-    })
-    .await
+    batch
+        .send(tx, &TABLE, new_jobs(plan, ids).zip(0_i64..), |row, ((job, id), place)| {
+            let (needs, kind) = (&*job.needs, job.task.kind());
+            let (lane, turn) = match last {
+                Some(last) if (last.0, last.1) == (needs, kind) => last.2,
+                _ => places.lanes[&(needs.clone(), places.kind_gate(kind))],
+            };
+            last = Some((needs, kind, (lane, turn)));
+            let n = n_blockers.get(&id).copied().unwrap_or(0);
+            row.int8(id)?;
+            row.hash(&job.key)?;
+            row.text(kind)?;
+            row.int2(lane)?;
+            row.int2(plan.priority)?;
+            row.text(if n > 0 { "waiting" } else { "ready" })?;
+            row.int4(n)?;
+            row.int4(i32::try_from(plan.limit(&job.task).as_secs()).unwrap_or(i32::MAX))?;
+            row.maybe(job.subject.as_ref(), Row::hash)?;
+            row.maybe(job.affinity.map(|it| it.first_8_bytes()), Row::int8)?;
+            row.float4(job.megapixels)?;
+            row.text(&serde_json::to_string(&job.task)?)?;
+            row.int8(turn + place)
+        })
+        .await
 }
 
 fn new_jobs<'a>(plan: &'a Plan, ids: &'a Ids) -> impl Iterator<Item = (&'a Job, i64)> {
@@ -370,23 +381,26 @@ fn new_jobs<'a>(plan: &'a Plan, ids: &'a Ids) -> impl Iterator<Item = (&'a Job, 
     jobs.filter(|(_, is_new)| **is_new).map(|((job, id), _)| (job, *id))
 }
 
-async fn send_edges(tx: &mut Tx<'_>, rows: &[(i64, i64, bool)]) -> anyhow::Result<()> {
-    let columns = &[("parent", Kind::Int8), ("child", Kind::Int8), ("needs", Kind::Bool)];
-    send(tx, &Table { name: "job_edge", columns }, rows, |row, &(parent, child, needs)| {
-        row.int8(parent)?;
-        row.int8(child)?;
-        row.bool(needs)
-    })
-    .await
+async fn send_edges(tx: &mut Tx<'_>, batch: &mut Batch, rows: &[(i64, i64, bool)]) -> anyhow::Result<()> {
+    const COLUMNS: &[(&str, Kind)] = &[("parent", Kind::Int8), ("child", Kind::Int8), ("needs", Kind::Bool)];
+    const TABLE: Table = Table { name: "job_edge", columns: COLUMNS };
+    batch
+        .send(tx, &TABLE, rows, |row, &(parent, child, needs)| {
+            row.int8(parent)?;
+            row.int8(child)?;
+            row.bool(needs)
+        })
+        .await
 }
 
-async fn send_membership(tx: &mut Tx<'_>, sweep: i32, jobs: &[i64]) -> anyhow::Result<()> {
-    let table = Table { name: "sweep_job", columns: &[("sweep_id", Kind::Int4), ("job_id", Kind::Int8)] };
-    send(tx, &table, jobs, |row, &job| {
-        row.int4(sweep)?;
-        row.int8(job)
-    })
-    .await
+async fn send_membership(tx: &mut Tx<'_>, batch: &mut Batch, sweep: i32, jobs: &[i64]) -> anyhow::Result<()> {
+    const TABLE: Table = Table { name: "sweep_job", columns: &[("sweep_id", Kind::Int4), ("job_id", Kind::Int8)] };
+    batch
+        .send(tx, &TABLE, jobs, |row, &job| {
+            row.int4(sweep)?;
+            row.int8(job)
+        })
+        .await
 }
 
 async fn block_live_children(tx: &mut Tx<'_>, n_of: &BTreeMap<i64, i32>) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ use crate::queue::bulk::{Kind, Row, Table, send};
 /// # Errors
 /// Postgres is out of reach.
 pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<()> {
-    let table = Table {
+    const SOURCE: Table = Table {
         name: "source",
         columns: &[
             ("sweep_id", Kind::Int4),
@@ -35,7 +35,7 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
             ("making", Kind::Jsonb),
         ],
     };
-    send(tx, &table, plan.sources.iter().enumerate(), |row, (idx, source)| {
+    send(tx, &SOURCE, plan.sources.iter().enumerate(), |row, (idx, source)| {
         let rung = source.rung.as_ref();
         row.int4(sweep)?;
         row.int4(i32::try_from(idx)?)?;
@@ -56,7 +56,7 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
     // In the order of the pictures' index: neighbours go to the same page.
     let mut cells: Vec<(usize, &Cell)> = plan.cells.iter().enumerate().collect();
     cells.sort_unstable_by_key(|(_, cell)| cell.key);
-    let table = Table {
+    const CELL: Table = Table {
         name: "cell",
         columns: &[
             ("sweep_id", Kind::Int4),
@@ -67,7 +67,7 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
             ("reference", Kind::Bytes),
         ],
     };
-    send(tx, &table, cells, |row, (idx, cell)| {
+    send(tx, &CELL, cells, |row, (idx, cell)| {
         row.int4(sweep)?;
         row.int4(i32::try_from(idx)?)?;
         row.int4(i32::try_from(cell.source)?)?;

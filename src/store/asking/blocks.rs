@@ -52,8 +52,8 @@ pub async fn record(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<
         let mut keys: Vec<&Hash> = block.requests.iter().map(|it| &it.0).collect();
         keys.sort_unstable();
         keys.dedup();
-        let table = Table { name: "asking_job", columns: &[("asking_id", Kind::Int4), ("key", Kind::Bytes)] };
-        send(tx, &table, keys, |row, key| {
+        const TABLE: Table = Table { name: "asking_job", columns: &[("asking_id", Kind::Int4), ("key", Kind::Bytes)] };
+        send(tx, &TABLE, keys, |row, key| {
             row.int4(id)?;
             row.hash(key)
         })
