@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -92,6 +93,8 @@ fn the_compose_file_starts_workers_that_exist() {
         assert!(stop > grace_s, "{name}: killed after {stop} s, but may save for {grace_s} s");
     }
     assert!(words(&services["worker"]["healthcheck"]["test"]).last().unwrap().ends_with("/healthz"));
+    // On the socket a server answers that the image stops again.
+    assert!(words(&services["postgres"]["healthcheck"]["test"]).contains(&"127.0.0.1"));
     for (_, service) in services {
         for secret in service["secrets"].as_sequence().into_iter().flatten() {
             assert!(file["secrets"].get(secret).is_some(), "{secret:?} is not declared");
@@ -194,19 +197,29 @@ async fn the_batch_script_gives_back_what_runs_when_the_limit_is_near() {
     let text = fs::read_to_string(&script).unwrap();
     assert!(grace_ms(&text) < 120_000, "it saves for longer than it has");
     let prepared = db.command(["worker"]);
+    // What the script asks of Slurm, as the last task of an array, whose number is the whole array's too.
+    let (tools, asked) = (db.home.path().join("tools"), db.home.path().join("asked"));
+    fs::create_dir(&tools).unwrap();
+    let told = format!("echo \"$@\" >>'{}'", asked.display());
+    for (name, does) in [("squeue", "echo RUNNING"), ("scontrol", told.as_str())] {
+        fs::write(tools.join(name), format!("#!/bin/sh\n{does}\n")).unwrap();
+        fs::set_permissions(tools.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let mut command = Command::new("bash");
-    command.arg(&script);
+    command.args(["-c", r#"PATH="$0:$PATH" exec bash "$1""#]).arg(&tools).arg(&script);
     for (name, value) in prepared.get_envs().filter(|it| it.0 != "DATABASE_URL") {
         command.env(name, value.unwrap_or_default());
     }
     command.env("JOBCTL", env!("CARGO_BIN_EXE_jobctl")).env("JOBCTL_DATABASE_URL_FILE", &address);
-    command.env_remove("SLURM_JOB_ID").env_remove("DATABASE_URL");
+    command.env("SLURM_JOB_ID", "7").env("SLURM_ARRAY_JOB_ID", "7").env("SLURM_ARRAY_TASK_ID", "3");
+    command.env_remove("DATABASE_URL");
     let mut batch = Running::start(command);
     wait_until("a job runs", LONG, async || db.number("select count(*) from job where state = 'running'").await > 0)
         .await;
     let worker = batch.slots();
     batch.signal(Signal::USR1);
     batch.ends_with(0, LONG);
+    assert_eq!(fs::read_to_string(&asked).unwrap(), "requeue 7_3\n");
     assert!(!worker.iter().any(|it| lives(*it)), "the worker outlives its script");
     assert_eq!(db.number("select count(*) from job where state = 'running' or n_attempts > 0").await, 0);
     assert!(db.number("select count(*) from attempt where outcome = 'released'").await > 0);
