@@ -268,6 +268,9 @@ async fn heartbeat(agent: Arc<Agent>) {
     }
 }
 
+/// Batch systems and `timeout` send one signal to a process and to its group: what comes this soon is the same order.
+const ECHO: Duration = Duration::from_millis(100);
+
 /// SIGTERM and SIGINT drain, for at most the grace time, and the second of them stops now. SIGUSR1 gives back what runs
 /// at once, but for the time that saving takes: a machine is wanted back.
 async fn obey_signals(agent: Arc<Agent>) -> anyhow::Result<()> {
@@ -276,6 +279,7 @@ async fn obey_signals(agent: Arc<Agent>) -> anyhow::Result<()> {
     let mut preempt = signal(SignalKind::user_defined1())?;
     // When the drain is over, while there is one.
     let mut drained_at = None;
+    let mut echoes_until = Instant::now();
     loop {
         let drained = async {
             match drained_at {
@@ -293,6 +297,10 @@ async fn obey_signals(agent: Arc<Agent>) -> anyhow::Result<()> {
             _ = preempt.recv() => Stop::GiveBack,
             () = drained => Stop::GiveBack,
         };
+        if stop == Stop::Now && Instant::now() < echoes_until {
+            continue;
+        }
+        echoes_until = Instant::now() + ECHO;
         drained_at = (stop == Stop::Drain).then(|| Instant::now() + agent.options.times.grace);
         match stop {
             Stop::No | Stop::Drain => {

@@ -35,8 +35,12 @@ async fn a_second_signal_stops_at_once() {
     command.env("JOBCTL_GRACE_MS", "60000");
     let mut worker = crate::support::process::Running::start(command);
     wait_until("a job runs", LONG, async || db.n_running().await == 1).await;
+    // What comes at once is one order: batch systems send it to a process and to its group.
     worker.signal(Signal::INT);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    worker.signal(Signal::TERM);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(worker.is_running());
+    assert_eq!(db.n_running().await, 1);
     worker.signal(Signal::INT);
     worker.ends_with(0, Duration::from_secs(10));
     assert_eq!(db.n_running().await, 0);
