@@ -43,7 +43,6 @@ fn the_trained_package_gives_back_pieces_of_photographs_that_it_never_saw() {
     let psnr = 10.0 * (255.0_f64.powi(2) * n / off).log10();
     assert!(psnr >= 22.0, "{psnr} dB");
     assert!((0.1..10.0).contains(&(latents / n)), "latents are scaled to about 1: {}", latents / n);
-    println!("{psnr:.2} dB, mean square of latents {:.3}", latents / n);
 }
 
 #[test]

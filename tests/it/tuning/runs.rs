@@ -29,6 +29,8 @@ async fn a_sweep_generates_with_the_models_that_it_trains() {
     for kind in ["encode", "prepare", "finetune", "denoise", "decode", "evaluate"] {
         assert_eq!(dry["new"][kind], expected[kind], "{kind}: {dry}");
     }
+    let dry = db.jobctl(["plan", path.to_str().unwrap()], 0).out;
+    assert!(dry.contains("; not in it: 3 decode, 8 encode, 2 finetune, 2 prepare\n"), "{dry}");
     let said = db.jobctl(["run", path.to_str().unwrap(), "--json"], 0).json_lines();
     db.check_laws().await;
 
@@ -189,17 +191,18 @@ async fn sweeps_that_only_save_and_look_otherwise_share_one_job() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_best_weights_come_out_whoever_is_killed_on_the_way() {
-    // The rate grows until each step moves every weight by more than it was: the best look is among the first.
-    let keys = "steps = 40\nsave_every = 4\nkeep_last = 1\nkeep = \"best\"\nheld_out = 2\nlook_every = 6\n\
-                warm_up = 40\nclip = 0\nviews = 3";
-    let block = |data: &std::path::Path| block("wlf", data, keys).replace("learning_rate = 1e-3", "learning_rate = 1");
+    // The rate of the first step is 0, and the second throws every weight so far away that the loss is 10¹¹ times as large,
+    // whatever the processor: the best look is after the first step.
+    let keys = "steps = 24\nsave_every = 4\nkeep_last = 1\nkeep = \"best\"\nheld_out = 2\nlook_every = 1\n\
+                warm_up = 2\nclip = 0\nviews = 3";
+    let block = |data: &std::path::Path| block("wlf", data, keys).replace("learning_rate = 1e-3", "learning_rate = 10");
     let whole = Database::new().await;
     let data = dataset(&whole, "data", 6);
     let path = sweep(&whole, "best", &block(&data));
     whole.jobctl(["run", path.to_str().unwrap()], 0);
     let looks = whole.curve("wlf", "held_out").await;
     let best = looks[1..].iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-    assert!(best.0 < 24, "the best look is to be long before the last: {looks:?}");
+    assert!(best == (1, looks[0].1) && looks[2..].iter().all(|it| it.1 > 1e3 * best.1), "{looks:?}");
     assert_eq!(whole.text("select held_out::text from trained").await.parse::<f64>().unwrap(), best.1);
     let part = whole.artifact_of("wlf").await;
     assert_eq!(jobctl::train::part::look(&part).unwrap().n_steps as i64, best.0, "the best look's weights come out");
@@ -208,7 +211,7 @@ async fn the_best_weights_come_out_whoever_is_killed_on_the_way() {
     let data = dataset(&db, "elsewhere", 6);
     let path = sweep(&db, "best", &block(&data));
     db.jobctl(["enqueue", path.to_str().unwrap()], 0);
-    killed_after(&db, 28, async || {
+    killed_after(&db, 12, async || {
         assert_eq!(db.number("select min(step) from checkpoint").await, best.0, "the best checkpoint stays");
     })
     .await;
@@ -259,7 +262,7 @@ async fn what_was_looked_at_is_what_comes_out() {
         }
         ends.push(said);
     }
-    assert!((ends[0] - ends[1]).abs() > 1e-3 * ends[0], "the mean is another model: {ends:?}");
+    assert!(ends[0] != ends[1], "the mean is another model: {ends:?}");
     assert!(ends[2] <= ends[1], "the least of the looks: {ends:?}");
 }
 
