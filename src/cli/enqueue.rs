@@ -418,7 +418,12 @@ pub fn tell(summary: &Summary, dry_run: bool, json: bool) -> anyhow::Result<()> 
         } else {
             "no GPU time".to_owned()
         };
-        say(format_args!("  estimate {} on the {n_cores} cores of this machine; {gpu}", duration(hours)));
+        // Asking has an estimate of its own, and pooling takes no time.
+        let is_left = |kind: &&String| !["evaluate", "denoise", "pool", "judge", "caption"].contains(&kind.as_str());
+        let left: BTreeMap<String, usize> =
+            summary.new.iter().filter(|it| is_left(&it.0)).map(|(kind, n)| (kind.clone(), *n)).collect();
+        let left = if left.is_empty() { String::new() } else { format!("; not in it: {}", count(&left)) };
+        say(format_args!("  estimate {} on the {n_cores} cores of this machine; {gpu}{left}", duration(hours)));
     }
     super::judge::tell_estimates(&summary.asking);
     if dry_run {

@@ -263,10 +263,11 @@ impl Task {
             | Self::Evaluate(_)
             | Self::Pool(_)
             | Self::Prepare(_)
-            | Self::Finetune(_)
             | Self::Judge(_)
             | Self::Caption(_)
             | Self::Rehearse(_) => 1,
+            // Looks see the running mean, so other weights may be the best, or scaled otherwise.
+            Self::Finetune(_) => 2,
         }
     }
 

@@ -171,7 +171,7 @@ fn settings(task: &Finetune, out: Option<u64>) -> Vec<(String, String)> {
         add("Comes out", format!("the best of the looks, after step {step}"));
     }
     if let Some(ema) = task.ema {
-        add("Running mean", ema.to_string());
+        add("Running mean", format!("{ema}; it is what is looked at and what comes out"));
     }
     if task.home == Home::Host {
         add("Optimiser", "in the machine's memory".to_owned());

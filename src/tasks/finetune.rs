@@ -167,7 +167,10 @@ impl Work<'_> {
         if rescale {
             let n = self.shown.len().min(MOST_MEASURED);
             let measured: Vec<_> = feed.all(1)?.into_iter().take(n).map(|it| it.batch).collect();
-            let (mean, deviation) = moments(trainer.objective(), trainer.parameters(), &measured)?;
+            // What is scaled is what comes out.
+            trainer.restore(&snapshot)?;
+            let (mean, deviation) =
+                trainer.as_it_comes_out(&mut Alone, |it| moments(it.objective(), it.parameters(), &measured))?;
             changes.insert("shift_factor".to_owned(), mean.into());
             changes.insert("scaling_factor".to_owned(), (1.0 / deviation).into());
         }

@@ -74,8 +74,8 @@ pub fn write(
 ) -> Result<()> {
     let component = component(part)?;
     let dtype = gpu::dtype(precision);
-    let trained = if snapshot.ema.is_empty() { &snapshot.values } else { &snapshot.ema };
-    let mut trained: HashMap<String, Tensor> = snapshot.names.iter().cloned().zip(trained.iter().cloned()).collect();
+    let trained = snapshot.names.iter().cloned().zip(snapshot.comes_out().iter().cloned());
+    let mut trained: HashMap<String, Tensor> = trained.collect();
     let weights = Weights::open(&base.weights(component)?, &Device::Cpu, DType::F32)?;
     let mut tensors: BTreeMap<String, Stored> = BTreeMap::new();
     if let Some(adapters) = adapters {

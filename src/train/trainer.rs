@@ -24,7 +24,7 @@ pub struct Settings {
     pub adamw: AdamW,
     /// The longest that all gradients together may be.
     pub clip: Option<f64>,
-    /// How much of the running mean of the weights is kept a step, if there is one.
+    /// How much of the running mean of the weights is kept a step, if there is one. It is then what comes out.
     pub ema: Option<f64>,
     /// Where the optimiser's states are.
     pub home: Home,
@@ -95,6 +95,13 @@ pub struct Snapshot {
     pub squares: Vec<Tensor>,
     /// The running means of the values, if there are any.
     pub ema: Vec<Tensor>,
+}
+
+impl Snapshot {
+    /// What comes out of the run as the model: the running means where there are some, else the values.
+    pub fn comes_out(&self) -> &[Tensor] {
+        if self.ema.is_empty() { &self.values } else { &self.ema }
+    }
 }
 
 impl<O: Objective> Trainer<O> {
@@ -208,6 +215,39 @@ impl<O: Objective> Trainer<O> {
         }
         let pictures = sums.into_iter().map(|(of, sum, n)| (of, sum / n as f64)).collect();
         Ok(Looked { losses: told, pictures })
+    }
+
+    /// Does `work` with the weights that would come out now: the running means where there are some, else the values.
+    /// Afterwards the model computes with the values again, to the bit. All ranks take part.
+    ///
+    /// # Errors
+    /// Those of `work`, a rank that is gone, no memory.
+    pub fn as_it_comes_out<T>(&self, ranks: &mut dyn Communicator, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        if self.settings.ema.is_none() {
+            return work(self);
+        }
+        self.compute_with(&self.ema, ranks).context("compute with the running means")?;
+        let done = work(self);
+        let value = |it: &Option<State>| it.as_ref().map(|it| Ok(it.parts()?[0].clone())).transpose();
+        let values = self.states.iter().map(value).collect::<Result<Vec<_>>>()?;
+        self.compute_with(&values, ranks).context("compute with the values")?;
+        done
+    }
+
+    /// Gives the model these numbers, of which each rank has those of the parameters that it owns.
+    fn compute_with(&self, own: &[Option<Tensor>], ranks: &mut dyn Communicator) -> Result<()> {
+        for (idx, (variable, own)) in self.parameters.variables().iter().zip(own).enumerate() {
+            let value = match own {
+                Some(own) if ranks.n_ranks() == 1 => own.clone(),
+                own => {
+                    let values = shared(own.clone(), variable.elem_count(), self.owners[idx], ranks)?;
+                    Tensor::from_vec(values, variable.elem_count(), &Device::Cpu)?
+                }
+            };
+            let value = value.reshape(variable.shape())?.to_dtype(variable.dtype())?;
+            variable.set(&value.to_device(variable.device())?)?;
+        }
+        Ok(())
     }
 
     /// Moves the running means.

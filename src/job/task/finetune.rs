@@ -92,7 +92,8 @@ pub struct Finetune {
     /// The longest that all gradients together may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
-    /// How much of the running mean of the weights is kept a step. Where there is one, it is what comes out.
+    /// How much of the running mean of the weights is kept a step. Where there is one, it is what is looked at, what
+    /// pictures on the way are made of, and what comes out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
     /// Order, noise and noise levels follow from it.
@@ -112,8 +113,8 @@ pub struct Finetune {
     pub samples: Option<Samples>,
 }
 
-/// Pictures that are made on the way, of the weights as they are then: before the first step, every so many steps, and
-/// after the last.
+/// Pictures that are made on the way, of the weights that would come out then: before the first step, every so many steps,
+/// and after the last.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Samples {

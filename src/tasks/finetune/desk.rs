@@ -190,8 +190,12 @@ impl Watcher for Watch<'_, '_> {
         eprintln!("step {step}: the loss on what is held out is {:.6}", losses.first().copied().unwrap_or(f64::NAN));
     }
 
+    fn wants_rest(&self, step: usize) -> bool {
+        self.sampler.as_ref().is_some_and(|it| it.is_due(step))
+    }
+
     fn rests(&mut self, step: usize, parameters: &Parameters) -> anyhow::Result<()> {
-        match self.sampler.as_ref().filter(|it| it.is_due(step)) {
+        match &self.sampler {
             Some(sampler) => sampler.make(step, parameters, self.desk),
             None => Ok(()),
         }

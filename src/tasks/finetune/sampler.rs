@@ -1,4 +1,4 @@
-//! Pictures that are made on the way, of the weights as they are then.
+//! Pictures that are made on the way, of the weights that would come out then.
 
 use anyhow::{Context, Result};
 use candle_core::Device;

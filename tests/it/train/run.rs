@@ -116,7 +116,15 @@ fn two_ranks_are_one_that_accumulates() {
     let work = |mut ranks: Local| {
         let mut trainer = trainer(&ranks, Recompute::Blocks);
         let steps = run(&mut trainer, drawing(2, 1), 6, &mut ranks);
-        (steps, trainer.snapshot(&mut ranks).unwrap())
+        let snapshot = trainer.snapshot(&mut ranks).unwrap();
+        // Each has a part of the running means, and both look at all of them.
+        let numbers = |it: &Trainer<FlowMatching>| -> Vec<Vec<f32>> {
+            it.parameters().variables().iter().map(|it| floats(it.as_tensor())).collect()
+        };
+        let seen = trainer.as_it_comes_out(&mut ranks, |it| Ok(numbers(it))).unwrap();
+        assert!(seen == snapshot.ema.iter().map(floats).collect::<Vec<_>>());
+        assert!(numbers(&trainer) == snapshot.values.iter().map(floats).collect::<Vec<_>>());
+        (steps, snapshot)
     };
     let (first, second) = std::thread::scope(|scope| {
         let second = scope.spawn(|| work(Local::join(&path, 1, 2).unwrap()));

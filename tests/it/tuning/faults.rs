@@ -7,8 +7,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{LONG, block, dataset, sweep, tiny};
+use super::{Held, LONG, block, dataset, killed_after, sweep, tiny};
 use crate::support::database::Database;
+use crate::support::pictures::{picture, pictures_of};
 use crate::support::process::Running;
 use crate::support::wait_until;
 
@@ -135,13 +136,13 @@ async fn a_checkpoint_of_something_else_is_refused() {
     ];
     let path = sweep(&db, "mixed", &blocks.concat());
     db.jobctl(["enqueue", path.to_str().unwrap()], 0);
+    let held = Held::after(2, &db).await;
     let mut worker = db.spawn(["worker", "--slots", "4"]);
-    wait_until("each run has a checkpoint", LONG, async || {
-        db.number("select count(distinct key) from checkpoint").await == 4
-    })
-    .await;
+    held.reached(4).await;
+    assert_eq!(db.number("select count(distinct key) from checkpoint").await, 4, "each run has a checkpoint");
     worker.signal(Signal::KILL);
     worker.wait(LONG);
+    held.let_go().await;
     // Everybody finds the checkpoint of the first.
     db.execute(
         "update checkpoint set artifact = (
@@ -202,4 +203,77 @@ async fn pictures_outside_the_bounds_are_left_out_counted_and_named() {
     let error = db.text("select error from job_history where kind = 'finetune' and state = 'failed'").await;
     assert!(error.contains("there is nothing to learn from: 5 pictures are left out; of the first: "), "{error}");
     is_refused(&db, &data, "min_glcm_score = 2\nmax_glcm_score = 1", 14, &["from 2 to 1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_smaller_than_the_square_are_left_out_and_named_or_enlarged() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 4);
+    fs::remove_file(data.join("metadata.jsonl")).unwrap();
+    for path in pictures_of(&db.home.path().join("small"), 2, 95, 200) {
+        fs::rename(&path, data.join(format!("small-{}", path.file_name().unwrap().to_str().unwrap()))).unwrap();
+    }
+    // Squares have 96 pixels a side.
+    let path = sweep(&db, "small", &block("t", &data, "steps = 2\ncaption = \"waves\""));
+    let said = db.jobctl(["run", path.to_str().unwrap()], 0);
+    assert!(said.err.contains("`t` leaves 2 files of "), "{}", said.err);
+    for name in ["small-p000.png: 95x200 is smaller than 96 pixels", "small-p001.jpg: 95x200"] {
+        assert!(said.err.contains(name), "{name} is not in {}", said.err);
+    }
+    assert_eq!(db.number("select n_pictures::bigint from trained").await, 4);
+
+    let path = sweep(&db, "enlarged", &block("t", &data, "steps = 2\ncaption = \"waves\"\nmin_side = 0"));
+    let said = db.jobctl(["run", path.to_str().unwrap()], 0);
+    assert!(!said.err.contains("leaves"), "{}", said.err);
+    assert_eq!(db.number("select max(n_pictures)::bigint from trained").await, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_with_the_pictures_that_it_began_with() {
+    let keys = "steps = 12\nsave_every = 2\nviews = 2";
+    let whole = Database::new().await;
+    let path = sweep(&whole, "same", &block("t", &dataset(&whole, "data", 4), keys));
+    whole.jobctl(["run", path.to_str().unwrap()], 0);
+
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 4);
+    let path = sweep(&db, "same", &block("t", &data, keys));
+    db.jobctl(["enqueue", path.to_str().unwrap()], 0);
+    let other = || jobctl::image::png::encode(&picture(128, 96, 77));
+    killed_after(&db, 4, async || {
+        fs::write(data.join("p000.png"), other()).unwrap();
+        fs::remove_file(data.join("p001.jpg")).unwrap();
+    })
+    .await;
+    assert_eq!(db.trained().await, whole.trained().await, "it learns from what was prepared when it began");
+
+    // Who enqueues it now means the pictures of now: another model, from its first step.
+    let listed = fs::read_to_string(data.join("metadata.jsonl")).unwrap();
+    let said = db.jobctl(["enqueue", path.to_str().unwrap()], 2);
+    assert!(said.err.contains("names p001.jpg, which is not there"), "{}", said.err);
+    let listed: String = listed.lines().filter(|it| !it.contains("p001")).map(|it| format!("{it}\n")).collect();
+    fs::write(data.join("metadata.jsonl"), listed).unwrap();
+    let said = db.jobctl(["enqueue", path.to_str().unwrap(), "--json"], 0).json();
+    assert!(said["new"]["finetune"] == 1 && said["new"]["prepare"] == 1, "{said}");
+    db.spawn(["worker", "--slots", "1", "--until-idle"]).ends_with(0, LONG);
+    let begins = "select count(*) from attempt join every_job on every_job.id = attempt.job_id
+        where kind = 'finetune' and resumed_after is null";
+    assert_eq!(db.number(begins).await, 2, "the first attempt of each");
+    assert_eq!(db.number("select count(distinct artifact) from trained join job_output using (key)").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_that_change_before_they_are_prepared_are_named() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 4);
+    let path = sweep(&db, "late", &block("t", &data, "steps = 2"));
+    db.jobctl(["enqueue", path.to_str().unwrap()], 0);
+    fs::write(data.join("p002.png"), jobctl::image::png::encode(&picture(128, 96, 77))).unwrap();
+    db.spawn(["worker", "--slots", "1", "--until-idle"]).ends_with(0, LONG);
+    let error = db.text("select error from job_history where kind = 'prepare'").await;
+    assert!(error.contains("p002.png has changed since it was enqueued; enqueue the sweep again"), "{error}");
+    let skipped = "select count(*) from every_job where kind = 'finetune' and state = 'skipped'";
+    assert_eq!(db.number(skipped).await, 1, "nothing is learnt from half of the pictures");
+    db.jobctl(["run", path.to_str().unwrap()], 0);
+    assert_eq!(db.number("select n_pictures::bigint from trained").await, 4);
 }
