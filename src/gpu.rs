@@ -9,6 +9,7 @@ pub mod pointwise;
 mod product;
 mod tile;
 pub mod tokens;
+pub mod usage;
 
 use anyhow::{Context, bail};
 use candle_core::{DType, Device};
