@@ -120,12 +120,10 @@ impl Sets<'_> {
 /// The mean over sources of each one's score over the drawn samples; none where one of them has none.
 fn pooled(metric: &Metric, samples: &[Vec<Option<PoolItem>>], drawn: &[usize]) -> Option<f64> {
     let n_sources = samples.first()?.len();
-    let mut items = Vec::with_capacity(drawn.len());
-    let mut sum = 0.0;
-    for place in 0..n_sources {
-        items.clear();
-        items.extend(drawn.iter().filter_map(|it| samples[*it][place]));
-        sum += metrics::pool(metric, &items)?;
-    }
+    let of_source = |place: usize| {
+        let items: Vec<PoolItem> = drawn.iter().filter_map(|it| samples[*it][place]).collect();
+        metrics::pool(metric, &items)
+    };
+    let sum: f64 = (0..n_sources).map(of_source).sum::<Option<f64>>()?;
     Some(sum / n_sources as f64)
 }
