@@ -10,6 +10,7 @@ mod product;
 pub mod tape;
 mod tile;
 pub mod tokens;
+pub mod usage;
 
 use anyhow::{Context, bail};
 use candle_core::{DType, Device};

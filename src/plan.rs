@@ -20,7 +20,7 @@ use crate::job::Hash;
 use crate::job::needs::Needs;
 use crate::job::task::Task;
 use crate::job::task::making::{FileFormat, Latent, Part, Partition, Precision};
-use crate::judge::cost::{Prices, Tokens};
+use crate::judge::cost::{PictureTokens, Prices, Tokens};
 use crate::sweep::OnFailure;
 
 pub use build::plan;
@@ -85,6 +85,10 @@ pub struct Asking {
     pub prices: Option<Prices>,
     /// Whether the prices are assumed, not the sweep's own.
     pub assumed: bool,
+    /// What a picture counts as.
+    pub pictures: PictureTokens,
+    /// Whether that is assumed: neither the sweep nor our own table says it.
+    pub pictures_assumed: bool,
     /// The share of the price that answers from batch files cost.
     pub batch: f64,
     /// The keys of its jobs, and the tokens that each is likely to take.

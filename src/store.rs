@@ -2,7 +2,9 @@
 
 pub mod artifact;
 pub mod asking;
+pub mod captions;
 pub mod checkpoint;
+pub mod effort;
 pub mod files;
 pub mod findings;
 pub mod labels;

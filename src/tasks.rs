@@ -125,8 +125,8 @@ pub fn run(
 ) -> Result<Output, TaskError> {
     match task {
         Task::Encode(task) => generate::encode(task, inputs, memory),
-        Task::Denoise(task) => generate::denoise(task, inputs, memory, &mut |done, of| supervisor.progress(done, of)),
-        Task::Decode(task) => generate::decode(task, inputs, memory),
+        Task::Denoise(task) => generate::denoise(task, inputs, memory, supervisor),
+        Task::Decode(task) => generate::decode(task, inputs, memory, supervisor),
         Task::Reconstruct(task) => reconstruct::run(task, inputs, memory),
         Task::Prepare(task) => latents::run(task, inputs, memory, supervisor),
         Task::Finetune(task) => finetune::run(task, inputs, memory, supervisor),

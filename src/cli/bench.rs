@@ -9,7 +9,6 @@ mod queue;
 mod stats;
 mod report;
 mod train;
-mod watch;
 
 use super::{Outcome, block_on};
 use crate::config::Config;

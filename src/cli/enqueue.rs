@@ -25,11 +25,11 @@ use crate::plan::{Plan, plan};
 use crate::queue::schedule::firing::{Held, finish};
 use crate::queue::{control, devices, locks, look, submit, why};
 use crate::store::artifact::Artifacts;
-use crate::store::asking;
 use crate::store::files::FileHashes;
 use crate::store::made::save_parts;
 use crate::store::record::{KnownScores, record_plan};
 use crate::store::upload;
+use crate::store::{asking, captions};
 use crate::sweep::Sweep;
 use crate::sweep::fault::Faults;
 use crate::sweep::inventory::{Inventory, Progress, scan};
@@ -246,6 +246,7 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
         }
         // Behind the jobs, as whoever asks locks them.
         asking::renew(&mut tx, row, &plan.asking).await?;
+        captions::record(&mut tx, row, &plan, false).await?;
         let counts = look::counts(pool, row).await?;
         summary.failed = counts.iter().filter(|it| matches!(it.0, State::Failed | State::Skipped)).map(|it| it.1).sum();
     } else {
@@ -256,6 +257,7 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
         let rest = trimmed.as_ref().unwrap_or(&plan);
         let submitted = submit::submit(&mut tx, rest, &key, &text, &metrics, &machine::program()).await?;
         record_plan(&mut tx, submitted.sweep, &plan).await?;
+        captions::record(&mut tx, submitted.sweep, &plan, true).await?;
         asking::record(&mut tx, submitted.sweep, &plan).await?;
         summary.asking = estimates(rest, &submitted.is_new);
         hashes.save(&mut tx, &inventory).await?;

@@ -14,7 +14,7 @@ use super::lines::{plain, say, say_json, table};
 use crate::config::Config;
 use crate::database;
 use crate::job::Hash;
-use crate::judge::cost::{Prices, Tokens};
+use crate::judge::cost::{PictureTokens, Prices, Tokens};
 use crate::plan::Plan;
 use crate::store::asking::Spending;
 
@@ -96,6 +96,10 @@ pub struct Estimate {
     pub prices: Option<Prices>,
     /// Whether the prices are those of our own table, not the sweep's.
     pub prices_assumed: bool,
+    /// The tokens that a picture counts as.
+    pub picture_tokens: PictureTokens,
+    /// Whether neither the sweep nor our own table says so.
+    pub picture_tokens_assumed: bool,
     /// US dollars that it may cost.
     pub budget: Option<f64>,
 }
@@ -118,6 +122,8 @@ pub(super) fn estimates(plan: &Plan, is_new: &[bool]) -> Vec<Estimate> {
             batch_cost: cost.map(|it| it * block.batch),
             prices: block.prices,
             prices_assumed: block.assumed,
+            picture_tokens: block.pictures,
+            picture_tokens_assumed: block.pictures_assumed,
             budget: block.budget,
         }
     };
@@ -145,6 +151,12 @@ pub(super) fn tell_estimates(estimates: &[Estimate]) {
                 "           assumed: {} and {} for 10^6 tokens read and written; `prices` says otherwise",
                 dollars(prices.input),
                 dollars(prices.output)
+            ));
+        }
+        if it.picture_tokens_assumed {
+            let PictureTokens { base, tile } = it.picture_tokens;
+            say(format_args!(
+                "           assumed: {base} tokens a picture and {tile} more a tile, as GPT-4o; `picture_tokens` says otherwise"
             ));
         }
         if let (Some(cost), Some(budget)) = (it.cost, it.budget)

@@ -69,18 +69,38 @@ pub fn listed(model: &str) -> Option<Prices> {
     row(model).map(|it| Prices { input: it.input, output: it.output })
 }
 
-/// The tokens that a picture counts as. Models that are not in the table are counted as GPT-4o.
-///
-/// OpenAI's rule for high detail: scaled to fit in 2048×2048, then to 768 on its shorter side, never up; a base, and so
-/// many for each tile of 512×512 that it takes.
-pub fn picture_tokens(model: &str, width: u32, height: u32) -> u32 {
-    let (base, tile) = row(model).map_or((85, 170), |it| (it.base, it.tile));
-    let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
-    let fit = (2048.0 / width.max(height)).min(1.0);
-    let fit = fit * (768.0 / (width.min(height) * fit)).min(1.0);
-    // A hair less, so that a side that comes to 1536.0000001 takes no tile more.
-    let tiles = |side: f64| (side * fit / 512.0 - 1e-9).ceil().max(1.0) as u32;
-    base + tile * tiles(width) * tiles(height)
+/// The tokens that a picture counts as: a base, and so many for each tile of 512×512 that it takes; without the latter all
+/// pictures count alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PictureTokens {
+    /// Of every picture.
+    pub base: u32,
+    /// Of every tile.
+    pub tile: u32,
+}
+
+impl PictureTokens {
+    /// As the model in the table counts them; others, of which nobody knows, as GPT-4o.
+    pub fn of_model(model: &str) -> Self {
+        Self::listed(model).unwrap_or(Self { base: 85, tile: 170 })
+    }
+
+    /// As the model counts them, if it is in the table.
+    pub fn listed(model: &str) -> Option<Self> {
+        row(model).map(|it| Self { base: it.base, tile: it.tile })
+    }
+
+    /// Of a picture of so many pixels across and down.
+    ///
+    /// OpenAI's rule for high detail: scaled to fit in 2048×2048, then to 768 on its shorter side, never up.
+    pub fn of(self, width: u32, height: u32) -> u32 {
+        let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
+        let fit = (2048.0 / width.max(height)).min(1.0);
+        let fit = fit * (768.0 / (width.min(height) * fit)).min(1.0);
+        // A hair less, so that a side that comes to 1536.0000001 takes no tile more.
+        let tiles = |side: f64| (side * fit / 512.0 - 1e-9).ceil().max(1.0) as u32;
+        self.base.saturating_add(self.tile.saturating_mul(tiles(width).saturating_mul(tiles(height))))
+    }
 }
 
 /// The tokens that a text counts as, roughly: four bytes each, as English has them.
@@ -108,17 +128,21 @@ pub fn fitted(size: (u32, u32), side: u32) -> (u32, u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Prices, Tokens, fitted, listed, picture_tokens};
+    use super::{PictureTokens, Prices, Tokens, fitted, listed};
 
     #[test]
     fn pictures_count_as_their_tiles() {
+        let of = |model: &str, width, height| PictureTokens::of_model(model).of(width, height);
         // The maker's own examples.
-        assert_eq!(picture_tokens("gpt-4o", 1024, 1024), 765);
-        assert_eq!(picture_tokens("gpt-4o", 2048, 4096), 1105);
-        assert_eq!(picture_tokens("gpt-4o", 4096, 4096), 765);
-        assert_eq!(picture_tokens("gpt-4o", 512, 512), 255);
-        assert_eq!(picture_tokens("gpt-4o-mini-2024-07-18", 512, 512), 2833 + 5667);
-        assert_eq!(picture_tokens("some-other-model", 64, 64), 255);
+        assert_eq!(of("gpt-4o", 1024, 1024), 765);
+        assert_eq!(of("gpt-4o", 2048, 4096), 1105);
+        assert_eq!(of("gpt-4o", 4096, 4096), 765);
+        assert_eq!(of("gpt-4o", 512, 512), 255);
+        assert_eq!(of("gpt-4o-mini-2024-07-18", 512, 512), 2833 + 5667);
+        assert_eq!(of("some-other-model", 64, 64), 255);
+        assert_eq!(PictureTokens::listed("some-other-model"), None);
+        let alike = PictureTokens { base: 576, tile: 0 };
+        assert_eq!([alike.of(64, 64), alike.of(4096, 2048)], [576, 576]);
     }
 
     #[test]

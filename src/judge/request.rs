@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::cost::{self, Tokens};
+use super::cost::{self, PictureTokens, Tokens};
 use super::prompts::{self, Question};
 use crate::job::Hash;
 use crate::job::task::asking::{Caption, Judge, Manner, Words};
@@ -43,18 +43,18 @@ impl Texts {
     }
 
     /// The tokens of a request with pictures of these sizes, and the most of its answer.
-    pub fn most_tokens(&self, manner: &Manner, sizes: &[(u32, u32)]) -> Tokens {
-        Tokens { input: self.input_tokens(manner, sizes), output: manner.max_tokens }
+    pub fn most_tokens(&self, manner: &Manner, pictures: PictureTokens, sizes: &[(u32, u32)]) -> Tokens {
+        Tokens { input: self.input_tokens(manner, pictures, sizes), output: manner.max_tokens }
     }
 
     /// The tokens that a request reads, roughly.
-    pub fn input_tokens(&self, manner: &Manner, sizes: &[(u32, u32)]) -> u32 {
+    pub fn input_tokens(&self, manner: &Manner, pictures: PictureTokens, sizes: &[(u32, u32)]) -> u32 {
         let texts = self.system.iter().chain([&self.text]).map(|it| cost::text_tokens(it) + cost::FRAME);
-        let pictures = sizes.iter().map(|it| {
+        let shown = sizes.iter().map(|it| {
             let (width, height) = cost::fitted(*it, manner.side);
-            cost::picture_tokens(&manner.model, width, height)
+            pictures.of(width, height)
         });
-        texts.chain(pictures).fold(0, u32::saturating_add)
+        texts.chain(shown).fold(0, u32::saturating_add)
     }
 
     /// The request. `pictures` are JPEG files in base64, in the order in which they are shown.

@@ -40,7 +40,7 @@ pub(super) fn captions(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<V
             let subject = picture.key();
             let task = Caption { picture, question: block.question.clone(), manner: block.terms.manner.clone() };
             let size = file.size.map_or(UNKNOWN, |it| size_after(it, &steps));
-            let input = Texts::of_caption(&task).input_tokens(&task.manner, &[size]);
+            let input = Texts::of_caption(&task).input_tokens(&task.manner, block.terms.pictures, &[size]);
             let job = job(Task::Caption(task), subject, &block.terms);
             Captioned { sample: file.sample.clone(), job, tokens: Tokens { input, output: TOKENS_OF_CAPTION } }
         });
@@ -76,6 +76,8 @@ fn asking(name: &str, kind: &'static str, terms: &Terms, requests: Vec<(Hash, To
         tokens_per_minute: terms.tokens_per_minute,
         budget: terms.budget,
         prices: terms.prices,
+        pictures: terms.pictures,
+        pictures_assumed: terms.pictures_assumed,
         assumed: terms.assumed,
         batch: terms.batch,
         requests,
@@ -221,7 +223,7 @@ pub(super) fn judge(
                 let parents: Vec<usize> = maker(one, idx).into_iter().chain(maker(other, other_idx)).collect();
                 for (task, size) in questions(sweep, block, looks, [one, other], [first, second])? {
                     let output = TOKENS_OF_VERDICT * u32::try_from(task.aspects.len())?;
-                    let input = Texts::of_judge(&task).input_tokens(&task.manner, &size);
+                    let input = Texts::of_judge(&task).input_tokens(&task.manner, block.terms.pictures, &size);
                     let caption = match &task.words {
                         Some(Words::Caption(key)) => by_key.get(key).copied(),
                         _ => None,

@@ -51,10 +51,13 @@ pub async fn reserve(pool: &PgPool, endpoint: &str, model: &str, pace: Pace, tok
             where endpoint = $1 and model = $2
             for update
         ),
+        -- One look at the clock: two would be a moment apart.
+        timed as materialized (
+            select *, clock_timestamp() as now from locked
+        ),
         place as materialized (
-            select endpoint, model, clock_timestamp() as now,
-                greatest(requests_at, tokens_at, closed_until, clock_timestamp()) as at
-            from locked
+            select endpoint, model, now, greatest(requests_at, tokens_at, closed_until, now) as at
+            from timed
         )
         update ask_pace
         set requests_at = place.at + make_interval(secs => $3), tokens_at = place.at + make_interval(secs => $4)

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rayon::prelude::*;
 
 use super::comparison::comparisons;
+use super::efforts::efforts;
 use super::entrants::{entrants, less_the_seed};
 use super::opinions::{Scene, opinions};
+use super::sets::{Sets, set_scores};
 use super::sizes::sizes;
 use super::unpaired::unpaired;
-use super::view::{Cell, Column, Gap, ImageRow, Report, Run, Sample, SetCell, SetColumn, SourceRow};
+use super::view::{Caption, Cell, Column, Gap, ImageRow, Report, Run, Sample, SourceRow};
 use super::{conclusions, format, ladders, paper, relation, training};
 use crate::job::task::MetricId;
 use crate::metrics::{Better, TABLE};
@@ -25,11 +27,13 @@ pub fn analyse(findings: &Findings) -> Report {
     let scores = Scores::of(findings, &metrics);
     let images = images(findings, &scores, metrics.len());
     let sources = sources(findings, &images, &scores, metrics.len(), &bootstrap);
-    let set_scores = set_scores(findings);
-    let (entrants, leads) = entrants(&sources, &images, &metrics, &set_scores, &bootstrap);
+    let set_scores = set_scores(findings, &images, &metrics, &bootstrap);
+    let sets = Sets { images: &images, metrics: &metrics, bootstrap: &bootstrap };
+    let (entrants, leads) = entrants(&sources, &set_scores, &sets);
     let comparisons = comparisons(&entrants, &sources, &images, &metrics, &bootstrap);
     let unpaired = unpaired(&entrants, &sources, &images, &metrics, &bootstrap);
     let opinions = opinions(&Scene::new(findings, &sources, &entrants, &images, &metrics), &bootstrap);
+    let efforts = efforts(findings, &entrants, &sources);
     let mut report = Report {
         run: run(findings),
         conclusions: Vec::new(),
@@ -41,6 +45,7 @@ pub fn analyse(findings: &Findings) -> Report {
         opinions,
         asked: findings.asked.clone(),
         paper: Vec::new(),
+        efforts,
         sizes: sizes(findings, &sources, &images),
         samples: samples(&images, &metrics),
         gaps: gaps(findings, &images, &scores, metrics.len()),
@@ -85,7 +90,7 @@ fn run(findings: &Findings) -> Run {
 }
 
 /// The metrics among `ids`, in the order of the table; those that it does not know come last.
-fn columns<'a>(ids: impl Iterator<Item = &'a MetricId>) -> Vec<Column> {
+pub(super) fn columns<'a>(ids: impl Iterator<Item = &'a MetricId>) -> Vec<Column> {
     let mut ids: Vec<&MetricId> = ids.collect::<BTreeSet<_>>().into_iter().collect();
     let row_of = |id: &MetricId| TABLE.iter().position(|it| it.id() == *id);
     ids.sort_by_key(|id| row_of(id).unwrap_or(usize::MAX));
@@ -130,6 +135,10 @@ impl<'a> Scores<'a> {
 
 fn images(findings: &Findings, scores: &Scores, n_metrics: usize) -> Vec<ImageRow> {
     let mut n_seen: HashMap<(usize, &str), usize> = HashMap::new();
+    let mut captions: HashMap<usize, Vec<Caption>> = HashMap::new();
+    for it in &findings.captions {
+        captions.entry(it.image).or_default().push(Caption { by: it.by.clone(), text: it.text.clone() });
+    }
     findings
         .images
         .iter()
@@ -138,13 +147,19 @@ fn images(findings: &Findings, scores: &Scores, n_metrics: usize) -> Vec<ImageRo
             let n = n_seen.entry((it.source, &it.sample)).or_default();
             *n += 1;
             let sample = if *n == 1 { it.sample.clone() } else { format!("{} ({n})", it.sample) };
+            let mut captions = captions.remove(&idx).unwrap_or_default();
+            // Of a model's pictures that were made elsewhere, what the files say was asked for.
+            let is_elsewhere = it.prompt.is_none() && findings.sources[it.source].model.is_some();
+            let at = captions.iter().position(|it| is_elsewhere && it.by.is_none());
+            let prompt = at.map(|at| captions.remove(at).text).or_else(|| it.prompt.clone());
             ImageRow {
                 source: it.source,
                 sample,
                 size: it.size,
                 key: it.key,
                 content: it.content,
-                prompt: it.prompt.clone(),
+                prompt,
+                captions,
                 scores: (0..n_metrics).map(|metric| scores.value(idx, metric)).collect(),
             }
         })
@@ -211,25 +226,6 @@ fn cell(of_source: &[usize], images: &[ImageRow], scores: &Scores, metric: usize
         quartiles: quartile(0.25).zip(quartile(0.5)).zip(quartile(0.75)).map(|((a, b), c)| [a, b, c]),
         values,
     }
-}
-
-fn set_scores(findings: &Findings) -> Vec<SetColumn> {
-    columns(findings.set_scores.iter().map(|it| &it.metric))
-        .into_iter()
-        .map(|column| SetColumn {
-            cells: (0..findings.sources.len())
-                .map(|source| {
-                    let score = findings.set_scores.iter().find(|it| it.source == source && it.metric == column.id)?;
-                    let value = score.value.filter(|it| it.is_finite());
-                    Some(SetCell { value, why: score.why.clone(), n: score.n })
-                })
-                .collect(),
-            id: column.id,
-            label: column.label,
-            unit: column.unit,
-            better: column.better,
-        })
-        .collect()
 }
 
 /// Samples in the order of the gallery.

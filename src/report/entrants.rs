@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use rayon::prelude::*;
 
 use super::analysis::sign_of_goodness;
-use super::view::{Column, Entrant, ImageRow, Lead, SetCell, SetColumn, SourceRow, Standing};
+use super::sets::Sets;
+use super::view::{Column, Entrant, ImageRow, Lead, SetColumn, SourceRow, Standing};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, LANES};
 use crate::stats::correlation::ranks;
@@ -14,13 +15,8 @@ use crate::stats::describe::mean;
 use crate::store::findings::Making;
 
 /// The entrants in the order of their mean rank, those of no model last; none where no source has a model.
-pub(super) fn entrants(
-    sources: &[SourceRow],
-    images: &[ImageRow],
-    metrics: &[Column],
-    set_scores: &[SetColumn],
-    bootstrap: &Bootstrap,
-) -> (Vec<Entrant>, Vec<Lead>) {
+pub(super) fn entrants(sources: &[SourceRow], set_scores: &[SetColumn], sets: &Sets) -> (Vec<Entrant>, Vec<Lead>) {
+    let Sets { images, metrics, bootstrap } = *sets;
     let mut entrants = grouped(sources, images);
     if entrants.iter().all(|it| it.model.is_none()) {
         return (Vec::new(), Vec::new());
@@ -43,9 +39,9 @@ pub(super) fn entrants(
         }
         leads.extend(lead.filter(|_| metrics[metric].main));
     }
-    for it in &mut entrants {
-        it.set = set_scores.iter().map(|column| set_cell(column, &it.sources)).collect();
-    }
+    entrants.par_iter_mut().for_each(|it| {
+        it.set = set_scores.iter().map(|column| sets.of_seeds(column, &it.sources)).collect();
+    });
     rank(&mut entrants, metrics);
     let mut order: Vec<usize> = (0..entrants.len()).collect();
     let key = |it: &Entrant| (it.model.is_none(), it.mean_rank.unwrap_or(f64::INFINITY));
@@ -202,17 +198,6 @@ fn is_beyond_chance(in_pairs: Option<Option<Interval>>, a: &Standing, b: &Standi
     }
     let apart = |a: &Interval, b: &Interval| if sign > 0.0 { a.low > b.high } else { a.high < b.low };
     a.interval.zip(b.interval).is_some_and(|(a, b)| apart(&a, &b))
-}
-
-/// The scores of the whole sets: their mean where there are several seeds.
-fn set_cell(column: &SetColumn, sources: &[usize]) -> Option<SetCell> {
-    let cells: Vec<&SetCell> = sources.iter().filter_map(|it| column.cells[*it].as_ref()).collect();
-    let [first, ..] = cells.as_slice() else { return None };
-    let values: Vec<f64> = cells.iter().filter_map(|it| it.value).collect();
-    let why = cells.iter().find_map(|it| it.why.clone());
-    // A mean over some of the seeds would be compared with means over all.
-    let value = (values.len() == sources.len()).then(|| mean(&values).ok()).flatten();
-    Some(SetCell { why: if value.is_some() { None } else { why }, value, n: first.n })
 }
 
 /// Mean ranks by the main metrics, over those who have them all.

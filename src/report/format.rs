@@ -72,10 +72,15 @@ impl Digits {
         Self { n_decimals: 2 }
     }
 
-    /// `value` with these decimals, or with three significant digits where they would leave fewer than two of it.
+    /// `value` with these decimals, or with three significant digits where they would leave fewer than two of it; with two
+    /// decimals, as many numbers are wanted, it may come to 0.00, and with fewer to one digit, but not to none.
     pub(super) fn number(self, value: f64) -> String {
-        let smallest = 10_f64.powi(1 - self.n_decimals as i32);
-        let text = if value == 0.0 || value.abs() >= smallest || self.n_decimals < 3 {
+        let smallest = match self.n_decimals {
+            0 | 1 => 10_f64.powi(-(self.n_decimals as i32)),
+            2 => 0.0,
+            n => 10_f64.powi(1 - n as i32),
+        };
+        let text = if value == 0.0 || value.abs() >= smallest {
             format!("{value:.*}", self.n_decimals)
         } else {
             significant(value)
@@ -220,7 +225,8 @@ mod tests {
         check(&[3.24159, 2.0], &["3.242", "2.000"]);
         check(&[28.414, 9.5], &["28.41", "9.50"]);
         check(&[-0.98765], &["\u{2212}0.9877"]);
-        check(&[1234.5], &["1234"]);
+        check(&[1234.5, 9.2, 0.53], &["1234", "9", "0.530"]);
+        check(&[612.5, 0.98, 0.041], &["612.5", "1.0", "0.0410"]);
         check(&[0.5, 0.00012, 0.0000012, 0.0], &["0.5000", "0.000120", "1.20e\u{2212}6", "0.0000"]);
         check(&[], &[]);
         assert_eq!(Digits::two().number(-0.001), "0.00");

@@ -1,6 +1,7 @@
 //! The gallery: whole pictures small, and details at their true size at the same place in all sources.
 
 mod compare;
+mod data;
 mod detail;
 mod patches;
 mod sheet;
@@ -13,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use rayon::prelude::*;
 
 pub(super) use self::compare::Comparison;
+pub(super) use self::data::DataSet;
 use self::detail::Place;
 pub(super) use self::sheet::Sheet;
 use self::sheet::Sheets;
@@ -42,6 +44,10 @@ pub(super) struct Gallery {
     pub(super) sheet: Option<Sheet>,
     /// Those whose prompts ask for written words.
     pub(super) worded: Option<Sheet>,
+    /// Data sets with their captions.
+    pub(super) data: Vec<DataSet>,
+    /// Which of them are not shown.
+    pub(super) data_note: String,
     /// Patches from the highest GLCM score to the lowest.
     pub(super) patches: Vec<Detail>,
     /// Shapes and seeds.
@@ -128,6 +134,15 @@ pub(super) fn gallery(
         gallery.patches.clear();
     } else {
         n_left -= n_patches;
+    }
+    for it in data::sets(report, findings, options, files) {
+        if it.n_bytes() > n_left / 4 {
+            gallery.data_note =
+                format!("From {} on, data sets are not shown (the page would grow too large).", it.name);
+            break;
+        }
+        n_left -= it.n_bytes();
+        gallery.data.push(it);
     }
     let sheets = Sheets::new(report, findings, files);
     let n_sheet = n_left / 3;

@@ -6,7 +6,7 @@ use super::definition::Definition;
 use super::history::pooled_name;
 use crate::job::Hash;
 use crate::labels::{Rating, Verdict};
-use crate::store::findings::Findings;
+use crate::store::findings::{Caption, Effort, Findings};
 
 /// What the definition asks for of these findings, as those of one sweep. `definition_text` stands where a sweep's file
 /// would. Sources of one name in two sweeps get their sweep's id.
@@ -28,6 +28,8 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
         ratings: Vec::new(),
         verdicts: Vec::new(),
         asked: Vec::new(),
+        captions: Vec::new(),
+        efforts: Vec::new(),
         failures: Vec::new(),
         trainings: Vec::new(),
     };
@@ -85,6 +87,11 @@ pub fn merge(definition: &Definition, definition_text: &str, at: &str, all: Vec<
                 merged.set_scores.push(score);
             }
         }
+        let place = |image: usize| images.get(image).copied().flatten();
+        let captions = it.captions.into_iter();
+        merged.captions.extend(captions.filter_map(|it| Some(Caption { image: place(it.image)?, ..it })));
+        let efforts = it.efforts.into_iter();
+        merged.efforts.extend(efforts.filter_map(|it| Some(Effort { image: place(it.image)?, ..it })));
         for mut failure in it.failures {
             // What is about no source is about all.
             let of = failure.source.map(|it| sources.get(it).copied().flatten());

@@ -5,7 +5,9 @@ mod sampled;
 
 use super::view::{LossPart, Report, Strip, TrainedModel, TrainingCurve, Tuning};
 use crate::job::task::finetune::{Finetune, Objective, Text};
+use crate::job::task::making::MEMORY_GIB;
 use crate::job::task::training::{Density, Home, Keep, Space, Weighting};
+use crate::stats::describe::quantile;
 use crate::store::findings::{Curve, Findings, Frame, Training};
 
 /// A page shows so many points of a curve at most; `report.json` has as many.
@@ -46,7 +48,7 @@ fn model(it: &Training) -> TrainedModel {
     let held_out = curve("held_out").map(finite).unwrap_or_default();
     let out = comes_out(&it.task, &held_out);
     let rate = curve("images_per_s").map(finite).unwrap_or_default();
-    let memory = curve("memory_gib").map(finite).unwrap_or_default();
+    let memory = curve(MEMORY_GIB).map(finite).unwrap_or_default();
     TrainedModel {
         name: it.name.clone(),
         base: it.base.clone(),
@@ -59,7 +61,7 @@ fn model(it: &Training) -> TrainedModel {
         left_out: it.left_out.iter().map(|(content, why)| format!("{}: {why}", content.short())).collect(),
         parts: parts(it, out),
         held_out: held_out.first().zip(at(&held_out, out)).map(|(first, last)| (first.1, last)),
-        images_per_s: median(rate.iter().map(|it| it.1).collect()),
+        images_per_s: quantile(&rate.iter().map(|it| it.1).collect::<Vec<_>>(), 0.5).ok(),
         most_gib: memory.iter().map(|it| it.1).reduce(f64::max),
         loss: drawn(curve("loss")),
         looks: drawn(curve("held_out")),
@@ -93,11 +95,6 @@ fn drawn(curve: Option<&Curve>) -> TrainingCurve {
         (last, of.iter().map(|it| it.1).sum::<f64>() / of.len() as f64)
     };
     TrainingCurve { points: points.chunks(n).map(mean).collect(), n_in_one: n }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 /// The parts of the loss on what is held out, before the first step and after the one whose weights come out.

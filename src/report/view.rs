@@ -12,7 +12,7 @@ pub use self::board::{Entrant, Lead, Standing};
 pub use self::opinions::{
     Basis, By, JudgeRow, OpinionRow, OpinionTable, Opinions, PairComparison, Preference, StrengthTable, Unpaired,
 };
-pub use self::paper::{PaperColumn, PaperRow, PaperTable, PaperValue, SizeRow, Sizes};
+pub use self::paper::{EffortRow, PaperColumn, PaperRow, PaperTable, PaperValue, SizeRow, Sizes};
 pub use self::relation::{Correlation, Fit, How, Point, Relation, RelationRow};
 pub use self::tuning::{Beside, LossDifference, Strip, Tuning};
 use super::history::Nights;
@@ -55,6 +55,9 @@ pub struct Report {
     pub asked: Vec<Spending>,
     /// The paper's tables for which there is something of ours.
     pub paper: Vec<PaperTable>,
+    /// What making pictures took, by entrant and device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub efforts: Vec<EffortRow>,
     /// How large the pictures of data sets are.
     pub sizes: Option<Sizes>,
     /// Ladders of known damage.
@@ -270,6 +273,12 @@ pub struct SetCell {
     pub why: Option<String>,
     /// Over how many images.
     pub n: u64,
+    /// Its interval, percentile bootstrap over samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
+    /// Why a value has no interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_interval: Option<String>,
 }
 
 /// A ladder of known damage.
@@ -381,9 +390,21 @@ pub struct ImageRow {
     pub key: Hash,
     /// The hash of the file.
     pub content: Hash,
-    /// The prompt it was generated of.
+    /// The prompt it was generated of; of a model's pictures that were made elsewhere, what the sweep's captions say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// What is said that it shows, where no model made it: by the sweep's files first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub captions: Vec<Caption>,
     /// One for each of [`Report::metrics`].
     pub scores: Vec<Option<f64>>,
+}
+
+/// What is said that a picture shows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Caption {
+    /// The machine that says so; none for the sweep's own files.
+    pub by: Option<String>,
+    /// What it shows.
+    pub text: String,
 }

@@ -128,6 +128,28 @@ impl PlaceOf {
     }
 }
 
+/// Width and height in pixels of files of these contents, as their headers say, where that is known.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn sizes_of(pool: &PgPool, contents: &[Hash]) -> anyhow::Result<HashMap<Hash, (u32, u32)>> {
+    if contents.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let contents: Vec<Vec<u8>> = contents.iter().map(|it| it.0.to_vec()).collect();
+    let rows = sqlx::query!(
+        "select distinct content, width as \"width!\", height as \"height!\"
+        from source_file
+        where content = any($1) and width is not null and height is not null",
+        &contents
+    )
+    .fetch_all(pool)
+    .await
+    .context("look how large the files are")?;
+    let size = |width: i32, height: i32| anyhow::Ok((u32::try_from(width)?, u32::try_from(height)?));
+    rows.into_iter().map(|row| Ok((row.content.try_into()?, size(row.width, row.height)?))).collect()
+}
+
 /// Where files of these contents were seen, the latest first.
 ///
 /// # Errors

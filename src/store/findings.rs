@@ -47,6 +47,12 @@ pub struct Findings {
     /// What machines were asked, block by block, and what that cost.
     #[serde(default)]
     pub asked: Vec<Spending>,
+    /// What is said that pictures of data sets show.
+    #[serde(default)]
+    pub captions: Vec<Caption>,
+    /// What making pictures took.
+    #[serde(default)]
+    pub efforts: Vec<Effort>,
     /// What did not work, and why.
     pub failures: Vec<Failure>,
     /// The models that it trains.
@@ -184,6 +190,32 @@ pub struct SetScore {
     pub n: u64,
 }
 
+/// What is said that a picture shows which no model made.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Caption {
+    /// Index into [`Findings::images`].
+    pub image: usize,
+    /// The machine that says so; none for the sweep's own files.
+    pub by: Option<String>,
+    /// What it shows.
+    pub text: String,
+}
+
+/// What making a picture took, as far as its jobs have measured it.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Effort {
+    /// Index into [`Findings::images`].
+    pub image: usize,
+    /// Seconds of a step of denoising: the median without the first. Both velocities of guidance are one step.
+    pub step_s: Option<f64>,
+    /// The most memory in use meanwhile, in GiB: of the GPU by whatever process, on a CPU of the slot's process.
+    pub denoise_gib: Option<f64>,
+    /// The same while the picture was decoded.
+    pub decode_gib: Option<f64>,
+    /// The GPU that denoised it, or what the machine is.
+    pub device: Option<String>,
+}
+
 /// A job that ended without a result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
@@ -201,6 +233,9 @@ pub struct Failure {
     pub error: String,
     /// How often it was tried.
     pub n_attempts: u32,
+    /// Whether its last attempt ran out of memory.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 /// What findings say that were written before it was known.

@@ -12,7 +12,9 @@ use time::format_description::well_known::Rfc3339;
 
 use super::artifact::Artifacts;
 use super::asking::spending;
-use super::files::places_of;
+use super::captions;
+use super::effort;
+use super::files::{places_of, sizes_of};
 use super::findings::{Failure, Findings, Image, Original, Score, SetScore, Source};
 use super::labels::of_sweep;
 use super::made::{origins, outputs};
@@ -114,6 +116,8 @@ pub async fn findings_at(
         ratings: labels.ratings.into_iter().map(|it| it.label).collect(),
         verdicts: labels.verdicts.into_iter().map(|it| it.label).collect(),
         asked: spending(pool, Some(sweep), at).await?,
+        captions: captions::of_sweep(pool, sweep, at, &images).await?,
+        efforts: effort::of_images(pool, &images).await?,
         sources,
         images,
         scores,
@@ -160,27 +164,35 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
     let rows = sqlx::query!(
         "with asked as (
             select distinct on (every_job.subject) every_job.subject,
-                case when kind = 'evaluate' then every_job.task -> 'picture'
+                case when kind in ('evaluate', 'caption') then every_job.task -> 'picture'
                     else jsonb_build_object('content', encode(every_job.key, 'hex'), 'origin', 'job') end as recipe
             from sweep_job join every_job on every_job.id = sweep_job.job_id
             where sweep_job.sweep_id = $1 and every_job.subject is not null
-                and every_job.kind in ('evaluate', 'decode', 'reconstruct')
+                and every_job.kind in ('evaluate', 'caption', 'decode', 'reconstruct')
+            order by every_job.subject, kind = 'caption'
         )
         select cell.source_idx, cell.sample, cell.picture, cell.reference,
-            coalesce(image.recipe, asked.recipe) as \"recipe!: Json<Picture>\",
+            coalesce(image.recipe, asked.recipe) as \"recipe?: Json<Picture>\",
             image.width as \"width?\", image.height as \"height?\", image.preview
         from cell
         left join image on image.picture = cell.picture
         left join asked on asked.subject = cell.picture
-        where cell.sweep_id = $1 and (image.recipe is not null or asked.recipe is not null)
+        where cell.sweep_id = $1
         order by cell.idx",
         sweep
     )
     .fetch_all(pool)
     .await
     .context("read the images")?;
+    // What is only judged has no recipe there.
+    let judged = if rows.iter().any(|it| it.recipe.is_none()) { judged(pool, sweep).await? } else { HashMap::new() };
+    let mut recipes: Vec<Option<Picture>> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let known = row.recipe.as_ref().map(|it| it.0.clone());
+        recipes.push(known.or_else(|| judged.get(row.picture.as_slice()).cloned()));
+    }
     let contents = |origin: Origin| -> Vec<Hash> {
-        let of = rows.iter().filter(|it| it.recipe.origin == origin).map(|it| it.recipe.content);
+        let of = recipes.iter().flatten().filter(|it| it.origin == origin).map(|it| it.content);
         of.collect::<BTreeSet<_>>().into_iter().collect()
     };
     let made = contents(Origin::Job);
@@ -201,13 +213,18 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
     for output in outputs(pool, &made).await? {
         paths.insert(output.key, (artifacts.path(&output.artifact), output.artifact));
     }
+    let unscored = recipes.iter().zip(&rows).filter(|it| it.1.width.is_none()).filter_map(|it| it.0.as_ref());
+    let whole: BTreeSet<Hash> = unscored.filter(|it| it.steps.is_empty()).map(|it| it.content).collect();
+    let sizes = sizes_of(pool, &whole.into_iter().collect::<Vec<_>>()).await?;
     let mut places = Places::new();
     let mut images = Vec::with_capacity(rows.len());
-    for row in rows {
+    for (row, picture) in rows.into_iter().zip(recipes) {
+        let Some(picture) = picture else { continue };
         let key = Hash::try_from(row.picture)?;
         places.entry((key, row.reference)).or_default().push(images.len());
-        let picture = row.recipe.0;
         let size = row.width.zip(row.height).map(|(w, h)| anyhow::Ok((u32::try_from(w)?, u32::try_from(h)?)));
+        let size =
+            size.transpose()?.or_else(|| sizes.get(&picture.content).copied().filter(|_| picture.steps.is_empty()));
         let file = paths.get(&picture.content);
         let (prompt, n_cut) = origins.prompts.get(&picture.content).cloned().unzip();
         // A part of a reconstruction is laid beside nothing.
@@ -226,11 +243,27 @@ async fn images(pool: &PgPool, artifacts: &Artifacts, sweep: i32) -> anyhow::Res
             n_cut: n_cut.unwrap_or_default(),
             original,
             picture,
-            size: size.transpose()?,
+            size,
             preview: row.preview.map(Hash::try_from).transpose()?.map(|it| artifacts.path(&it)),
         });
     }
     Ok((images, places))
+}
+
+/// The pictures that judges of a sweep compare, by their keys.
+async fn judged(pool: &PgPool, sweep: i32) -> anyhow::Result<HashMap<Vec<u8>, Picture>> {
+    let rows = sqlx::query_scalar!(
+        "select distinct shown.recipe as \"recipe!: Json<Picture>\"
+        from sweep_job
+        join every_job on every_job.id = sweep_job.job_id
+        cross join lateral (values (every_job.task -> 'first'), (every_job.task -> 'second')) as shown (recipe)
+        where sweep_job.sweep_id = $1 and every_job.kind = 'judge'",
+        sweep
+    )
+    .fetch_all(pool)
+    .await
+    .context("read what is judged")?;
+    Ok(rows.into_iter().map(|it| (it.key().0.to_vec(), it.0)).collect())
 }
 
 async fn scores(
@@ -316,6 +349,8 @@ async fn set_scores(
 async fn failures(pool: &PgPool, sweep: i32, at: Option<OffsetDateTime>) -> anyhow::Result<Vec<Failure>> {
     let rows = sqlx::query!(
         "select ended.id as \"id!\", ended.kind as \"kind!\", ended.state as \"state!\", ended.error, ended.n_attempts as \"n_attempts!\",
+            coalesce((select cause = 'memory' from attempt where attempt.job_id = ended.id order by lease desc limit 1), false)
+                as \"out_of_memory!\",
             cell.source_idx as \"source_idx?\", cell.sample as \"sample?\"
         from sweep_job
         join job_history as ended on ended.id = sweep_job.job_id
@@ -338,6 +373,7 @@ async fn failures(pool: &PgPool, sweep: i32, at: Option<OffsetDateTime>) -> anyh
                 sample: row.sample,
                 error: row.error.unwrap_or_default(),
                 n_attempts: u32::try_from(row.n_attempts)?,
+                out_of_memory: row.out_of_memory,
             })
         })
         .collect()

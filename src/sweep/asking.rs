@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::job::needs::Needs;
 use crate::job::task::asking::{Aspect, Manner};
-use crate::judge::cost::Prices;
+use crate::judge::cost::{PictureTokens, Prices};
 
 /// How a machine is asked, how fast, and for how much.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,6 +21,10 @@ pub struct Terms {
     pub prices: Option<Prices>,
     /// Whether the sweep does not say so, and they are those of our own table: an assumption.
     pub assumed: bool,
+    /// What a picture counts as.
+    pub pictures: PictureTokens,
+    /// Whether neither the sweep nor our own table says so, and pictures count as GPT-4o's.
+    pub pictures_assumed: bool,
     /// Answers that come in batch files cost this share of it; 1 where nobody says otherwise.
     pub batch: f64,
     /// What its jobs ask of whoever does them.

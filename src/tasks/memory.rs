@@ -119,7 +119,11 @@ impl Memory {
         Ok((find(hash, part, inputs)?, self.device()?))
     }
 
-    fn device(&mut self) -> Result<Device, TaskError> {
+    /// The device, opened if need be.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn device(&mut self) -> Result<Device, TaskError> {
         if self.device.is_none() {
             self.device = Some(gpu::device(&self.device_name).map_err(TaskError::Retry)?);
         }

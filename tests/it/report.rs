@@ -7,6 +7,7 @@ mod models;
 mod opinions;
 mod paper;
 mod reading;
+mod sets;
 mod trained;
 mod whole;
 

@@ -5,11 +5,10 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
-use super::watch::watch_memory;
 use crate::cli::Outcome;
 use crate::cli::lines::{say, say_json};
 use crate::cli::picture;
-use crate::gpu;
+use crate::gpu::{self, usage};
 use crate::job::task::making::{Partition, Precision};
 use crate::models::memory::BANDS;
 use crate::models::noise::Recipe;
@@ -95,7 +94,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let (prompt, negative) = (text(0)?, text(1)?);
 
     let schedule = schedule::Config { shift: 3.0, ..schedule::Config::default() };
-    let (done, denoise_gib) = watch_memory(&device, || -> anyhow::Result<_> {
+    let (done, denoise_gib) = usage::most(&device, || -> anyhow::Result<_> {
         let denoiser = Denoiser::new(&transformer, schedule, sizes.clone(), &Weights::random(&device, dtype))?;
         let steps = args.steps as usize + 1;
         let sampling = Sampling { width, height, steps, guidance: args.guidance, seed: 0, noise: Recipe::Current };
@@ -110,7 +109,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let (mut decode_s, mut decode_gib, mut decode_failed) = (Vec::new(), Vec::new(), Vec::new());
     let ways = [("exact", Partition::Exact), ("legacy", Partition::Legacy), ("off", Partition::Off)];
     for (name, partition) in ways.into_iter().filter(|it| args.stride == 2 || it.1 != Partition::Legacy) {
-        let (seconds, gib) = watch_memory(&device, || -> anyhow::Result<f64> {
+        let (seconds, gib) = usage::most(&device, || -> anyhow::Result<f64> {
             decoder.decode(&latent, partition, BANDS)?;
             let begun = Instant::now();
             decoder.decode(&latent, partition, BANDS)?;

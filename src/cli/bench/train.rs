@@ -6,11 +6,10 @@ use candle_core::{DType, Tensor};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::watch::watch_memory;
 use crate::cli::Outcome;
 use crate::cli::lines::{say, say_json};
 use crate::cli::picture;
-use crate::gpu;
+use crate::gpu::{self, usage};
 use crate::job::task::making::Precision;
 use crate::models::pipeline::Sizes;
 use crate::models::sd3::{self, Sd3};
@@ -118,7 +117,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         Twice::Blocks => Recompute::Blocks,
         Twice::Nothing => Recompute::Nothing,
     };
-    let (done, peak_gib) = watch_memory(&device, || -> anyhow::Result<_> {
+    let (done, peak_gib) = usage::most(&device, || -> anyhow::Result<_> {
         let weights = Weights::random(&device, DType::F32);
         let start = Parameters::whole(&asked, &weights, dtype, |it| it == FIXED)?;
         let home = if args.host { Home::Host } else { Home::Device };

@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::Picture;
 use crate::job::Hash;
 
+/// The curve of the seconds that a step takes.
+pub const STEP_S: &str = "step_s";
+/// The curve of the memory in use, in GiB.
+pub const MEMORY_GIB: &str = "memory_gib";
+
 /// A part of a package that is loaded on its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -106,7 +106,11 @@ fn standing(report: &Report, metric: usize, it: &Standing) -> Cell {
 fn set(report: &Report, column: usize, it: Option<&SetCell>) -> Cell {
     let all = report.entrants.iter().filter_map(|it| it.set[column].as_ref()?.value);
     match it.and_then(|it| it.value) {
-        Some(value) => Cell::number(Digits::of(all).number(value), value),
+        Some(value) => {
+            let digits = Digits::of(all);
+            let interval = it.and_then(|it| it.interval).map(|it| digits.interval(&it));
+            Cell::number(digits.number(value), value).noting(interval.unwrap_or_default())
+        }
         None => Cell::absent(if it.is_some() { "undefined" } else { "–" }),
     }
 }

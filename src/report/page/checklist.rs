@@ -1,6 +1,9 @@
 //! Every table and figure of the paper: where this page has it, or what is missing for it.
 
+use std::collections::BTreeSet;
+
 use crate::report::gallery::Gallery;
+use crate::report::paper::published::key;
 use crate::report::view::Report;
 use crate::store::findings::Making;
 
@@ -10,6 +13,18 @@ pub(in crate::report) struct Item {
     pub(in crate::report) what: &'static str,
     /// The section that has it, or what is missing.
     pub(in crate::report) here: Result<&'static str, String>,
+}
+
+/// Whether some model's pictures stand beside those of a model that was made of it: one that the sweep trains, or, of models
+/// from elsewhere, one of its name with `-WLF` or `-finetune` at the end.
+fn has_before_and_after(report: &Report) -> bool {
+    let models: BTreeSet<&str> = report.entrants.iter().filter_map(|it| it.model.as_deref()).collect();
+    let named = report.entrants.iter().filter(|it| it.model.is_some()).map(|it| it.name.as_str());
+    let keys: BTreeSet<String> = models.iter().copied().chain(named).map(key).collect();
+    let is_trained = report.trainings.iter().any(|it| models.contains(&*it.name) && models.contains(&*it.base));
+    let is_of =
+        |it: &String| ["-wlf", "-finetune"].iter().any(|end| it.strip_suffix(end).is_some_and(|it| keys.contains(it)));
+    is_trained || keys.iter().any(is_of)
 }
 
 /// All of them, tables first.
@@ -32,10 +47,9 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
         item(
             "Table 1",
             "Correlation of metrics with people's ratings",
-            shown(
-                super::has_correlations(report),
-                "correlation",
-                "ratings of images or patches: `jobctl labels import`; of patches, a [[patches]] block too",
+            in_paper(
+                1,
+                "people's ratings of images or patches: `jobctl labels import`; of patches, a [[patches]] block too",
             ),
         ),
         item(
@@ -48,14 +62,19 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
         item(
             "Table 5",
             "Memory and time of a step",
-            Err("measurements of the machine: `jobctl bench generate` prints them, scores have none".to_owned()),
+            in_paper(
+                5,
+                "a [[generate]] block of about 4096×4096 pixels whose pictures a worker of this version has made; what was \
+                 made before has no measurements, and `jobctl bench generate` stores none",
+            ),
         ),
         item(
             "Table 6",
             "Two sets of captions of the same images",
             in_paper(
                 6,
-                "two [[generate]] blocks of equal settings whose prompts differ, with scores by clip_score or aesthetics",
+                "two [[generate]] blocks of equal settings whose prompts differ, or two [[images]] blocks of one `model` whose \
+                 `captions` do, with scores by clip_score or aesthetics",
             ),
         ),
         item("Table 7", "CLIPScore and Aesthetics at 4096", of_size(7, 4096, "clip_score or aesthetics")),
@@ -68,7 +87,7 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
         item(
             "Table 10",
             "Steps and throughput of training",
-            shown(!report.trainings.is_empty(), "training", "a [[finetune]] block"),
+            in_paper(10, "a [[finetune]] block whose training has begun"),
         ),
         item("Table 11", "The questions that judges are asked", shown(has_choices, "preference", "a judge's choices")),
         item(
@@ -98,9 +117,9 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
             "Figure 3",
             "Pictures of the data set with their captions",
             shown(
-                report.entrants.iter().any(|it| it.model.is_none()) && gallery.sheet.is_some(),
-                "sheets",
-                "an [[images]] block beside the pictures that models made of its captions",
+                gallery.data.iter().any(|it| !it.pictures.is_empty()),
+                "data",
+                "an [[images]] block, of no model, with `captions`, or a [[caption]] block of its pictures",
             ),
         ),
         item(
@@ -130,7 +149,7 @@ pub(super) fn checklist(report: &Report, gallery: &Gallery) -> Vec<Item> {
             "Figure 9",
             "With and without WLF",
             shown(
-                !gallery.comparisons.is_empty() && n_models > 1,
+                !gallery.comparisons.is_empty() && has_before_and_after(report),
                 "compare",
                 "pictures of one prompt and seed by a model before and after fine-tuning",
             ),

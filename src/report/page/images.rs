@@ -69,6 +69,11 @@ fn row(image: &ImageRow, report: &Report, main: &[usize], digits: &[Digits]) -> 
         let cut = prompt.char_indices().nth(MOST_LETTERS);
         more.push(("Prompt", cut.map_or_else(|| prompt.clone(), |(at, _)| format!("{} …", &prompt[..at]))));
     }
+    for it in &image.captions {
+        let cut = it.text.char_indices().nth(MOST_LETTERS);
+        let text = cut.map_or_else(|| it.text.clone(), |(at, _)| format!("{} …", &it.text[..at]));
+        more.push(("Caption", it.by.as_ref().map_or_else(|| text.clone(), |by| format!("{text} ({by})"))));
+    }
     let others = report.metrics.iter().zip(&image.scores).filter(|(it, _)| !it.main);
     let others: Vec<String> = others
         .filter_map(|(it, score)| Some(format!("{} {}", it.label, Digits::of([(*score)?]).number((*score)?))))

@@ -2,7 +2,7 @@
 
 use crate::report::format::{self, Digits};
 use crate::report::table::{Cell, Table, numbers, words};
-use crate::report::view::Report;
+use crate::report::view::{EffortRow, Report};
 use crate::store::findings::Making;
 use crate::sweep::making::latent_word;
 
@@ -59,6 +59,47 @@ pub(super) fn generated(report: &Report) -> Option<Table> {
             Cell::words(partition.word()),
             Cell::words(format.word()),
             Cell::number(format!("{n_cut} of {}", source.n_images), n_cut as f64),
+        ]);
+    }
+    (!table.rows.is_empty()).then_some(table)
+}
+
+/// What making the generated pictures took, by model and device; none where nothing was measured.
+pub(super) fn efforts(report: &Report) -> Option<Table> {
+    let head = vec![
+        words("Model"),
+        words("Device"),
+        numbers("Size"),
+        numbers("n"),
+        numbers("A step")
+            .hinting("↓ s", "seconds: the median without each picture's first, guidance counted as one step"),
+        numbers("Denoising").hinting("↓ GiB", "the most memory in use"),
+        numbers("Decoding").hinting("↓ GiB", "the most memory in use"),
+        numbers("Out of memory").hinting("↓", "pictures that could not be made because memory ran out"),
+    ];
+    let mut table = Table { class: "wordy", ..Table::new("What making the pictures took", head) };
+    let all = &report.efforts;
+    let digits = |of: fn(&EffortRow) -> Option<f64>| Digits::of(all.iter().filter_map(of));
+    for it in all {
+        let number = |of: fn(&EffortRow) -> Option<f64>| match of(it) {
+            Some(value) => Cell::number(digits(of).number(value), value),
+            None => Cell::absent("–"),
+        };
+        let entrant = &report.entrants[it.entrant];
+        let size = match &report.sources[entrant.sources[0]].making {
+            Some(Making::Generated { width, height, .. }) => Some((*width, *height)),
+            _ => entrant.size,
+        };
+        let n_pixels = size.map_or(0.0, |(width, height)| f64::from(width) * f64::from(height));
+        table.rows.push(vec![
+            Cell::words(&entrant.name),
+            it.device.as_ref().map_or_else(|| Cell::absent("unknown"), Cell::words),
+            Cell::number(format::size(size), n_pixels),
+            Cell::number(format::thousands(it.n as u64), it.n as f64),
+            number(|it| it.step_s),
+            number(|it| it.denoise_gib),
+            number(|it| it.decode_gib),
+            Cell::number(it.n_out_of_memory.to_string(), it.n_out_of_memory as f64),
         ]);
     }
     (!table.rows.is_empty()).then_some(table)

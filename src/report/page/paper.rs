@@ -51,17 +51,19 @@ fn table(paper: &PaperTable) -> Table {
 
 fn ours(paper: &PaperTable, column: &PaperColumn, at: usize, value: Option<PaperValue>) -> Cell {
     let Some(it) = value else { return Cell::absent("–") };
-    if paper.number == 9 {
+    if paper.number == 9 || column.metric == "steps" {
         return Cell::number(it.value.to_string(), it.value);
     }
-    let digits = Digits::of(paper.rows.iter().filter_map(|row| Some(row.values[at]?.value)));
+    let digits = match paper.number {
+        // As coefficients are written everywhere, and as many as the paper has.
+        1 => Digits::two(),
+        _ => Digits::of(paper.rows.iter().filter_map(|row| Some(row.values[at]?.value))),
+    };
     let cell = Cell::number(digits.number(it.value), it.value);
-    match it.interval {
-        Some(interval) => cell.noting(digits.interval(&interval)),
-        // A ratio could as well be a mean; a distance of distributions is always of the set.
-        None if it.of_set && column.metric == "compression_ratio" => cell.noting("pooled"),
-        None => cell,
-    }
+    // A ratio could as well be a mean; a distance of distributions is always of the set.
+    let pooled = if it.of_set && column.metric == "compression_ratio" { "pooled" } else { "" };
+    let interval = it.interval.map(|it| digits.interval(&it)).unwrap_or_default();
+    cell.noting(format!("{pooled}\n{interval}").trim())
 }
 
 /// With the digits that the paper has.

@@ -57,7 +57,20 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         missing.sources.push(&report.sources[source].name);
         missing.n_images += samples.len();
     }
-    by_metrics.iter().map(|((metrics, why), missing)| missing.sentence(metrics, why, report)).collect()
+    let mut notes: Vec<String> =
+        by_metrics.iter().map(|((metrics, why), missing)| missing.sentence(metrics, why, report)).collect();
+    for column in &report.set_scores {
+        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (source, cell) in report.sources.iter().zip(&column.cells) {
+            if let Some(why) = cell.as_ref().and_then(|it| it.no_interval.as_deref()) {
+                by_reason.entry(why).or_default().push(&source.name);
+            }
+        }
+        notes.extend(by_reason.into_iter().map(|(why, sources)| {
+            format!("{} of the set has no interval for {}: {why}.", column.label, format::few(&sources))
+        }));
+    }
+    notes
 }
 
 /// Images that lack the same scores for the same reason.
@@ -115,6 +128,9 @@ fn set_score(cells: &[Option<view::SetCell>], source: usize, n_images: usize) ->
     let Some(value) = cell.value else {
         return Cell::absent("undefined").noting(cell.why.clone().unwrap_or_default());
     };
-    let note = if cell.n == n_images as u64 { String::new() } else { format!("n {}", cell.n) };
+    let mut note = cell.interval.map(|it| digits.interval(&it)).unwrap_or_default();
+    if cell.n != n_images as u64 {
+        note = format!("{note}\nn {}", cell.n).trim_start().to_owned();
+    }
     Cell::number(digits.number(value), value).noting(note)
 }

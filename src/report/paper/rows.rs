@@ -18,7 +18,7 @@ const CLASSES: [(u8, &[u8]); 2] = [(1, &[3, 4]), (2, &[7, 8])];
 
 /// The tables for which there is at least one number of ours.
 pub(in crate::report) fn tables(report: &Report) -> Vec<PaperTable> {
-    let mut tables = vec![correlations(report), reconstructions(report), trainings(report)];
+    let mut tables = vec![correlations(report), reconstructions(report), efforts(report), trainings(report)];
     for (class, numbers) in CLASSES {
         let of_class = |it: &&Entrant| it.model.is_some() && it.size.is_some_and(|size| class_of(size) == class);
         let ours: Vec<Ours> = report.entrants.iter().filter(of_class).map(|it| of_entrant(it, report)).collect();
@@ -103,8 +103,10 @@ fn with_sets<'a>(
         if default.is_some_and(|it| it.variant != column.id.variant) {
             continue;
         }
-        if let Some(value) = cell(idx).and_then(|it| it.value) {
-            values.insert(column.id.metric.clone(), PaperValue { value, interval: None, of_set: true });
+        if let Some(it) = cell(idx)
+            && let Some(value) = it.value
+        {
+            values.insert(column.id.metric.clone(), PaperValue { value, interval: it.interval, of_set: true });
         }
     }
 }
@@ -112,7 +114,8 @@ fn with_sets<'a>(
 /// A table's published rows with ours beside, then ours that it does not have; none where none of ours has a number.
 fn table(number: u8, ours: &[Ours], note: &str) -> Option<PaperTable> {
     let published = published::table(number)?;
-    let has_one = |it: &&Ours| published.columns.iter().any(|column| it.values.contains_key(column));
+    // Of a step, that memory ran out is a finding too.
+    let has_one = |it: &&Ours| number == 5 || published.columns.iter().any(|column| it.values.contains_key(column));
     let ours: Vec<&Ours> = ours.iter().filter(has_one).collect();
     if ours.is_empty() {
         return None;
@@ -156,7 +159,7 @@ fn column(name: &str) -> PaperColumn {
     let known = TABLE.iter().find(|it| it.name == name);
     // Those that this version does not compute.
     let better = match name {
-        "fid" | "rfid" | "lpips" => Some(Better::Lower),
+        "fid" | "rfid" | "lpips" | "memory_gb" | "seconds_per_step" => Some(Better::Lower),
         "clip_score" | "aesthetics" | "srcc" | "plcc" | "throughput" => Some(Better::Higher),
         _ => known.map(|it| it.better),
     };
@@ -164,6 +167,8 @@ fn column(name: &str) -> PaperColumn {
         "rfid" => "rFID".to_owned(),
         "srcc" | "plcc" => name.to_uppercase(),
         "clip_score" => "CLIPScore".to_owned(),
+        "memory_gb" => "Memory, GB".to_owned(),
+        "seconds_per_step" => "Seconds a step".to_owned(),
         "median_height" | "median_width" | "mean_height" | "mean_width" => format::capitalised(&name.replace('_', " ")),
         _ => format::metric_name(name),
     };
@@ -197,6 +202,40 @@ fn correlations(report: &Report) -> Option<PaperTable> {
     let note = "Here, lower-is-better metrics are taken with a minus, as in the paper; PLCC is that of the raw scores. The \
                 paper does not say how many patches and people it asked.";
     table(1, &ours.collect::<Vec<_>>(), note)
+}
+
+/// Table 5: what making pictures of 4096×4096 took, on each device.
+fn efforts(report: &Report) -> Option<PaperTable> {
+    const GB_IN_GIB: f64 = (1_u64 << 30) as f64 / 1e9;
+    let ours = report.efforts.iter().filter_map(|it| {
+        let entrant = &report.entrants[it.entrant];
+        let Some(Making::Generated { width, height, .. }) = &report.sources[entrant.sources[0]].making else {
+            return None;
+        };
+        if class_of((*width, *height)) != 2 {
+            return None;
+        }
+        let number = |value: f64| PaperValue { value, interval: None, of_set: false };
+        let values = [("memory_gb", it.most_gib().map(|it| it * GB_IN_GIB)), ("seconds_per_step", it.step_s)];
+        let lost = format!("{} lost: out of memory", format::count(it.n_out_of_memory, "picture"));
+        let measured = format!("{}, {}", format::size(Some((*width, *height))), format::count(it.n, "picture"));
+        let details = [
+            it.device.clone().or_else(|| (it.n > 0).then(|| "device unknown".to_owned())),
+            (it.n > 0).then_some(measured),
+            (it.n_out_of_memory > 0).then_some(lost),
+        ];
+        Some(Ours {
+            keys: [Some(entrant.name.as_str()), entrant.model.as_deref()].into_iter().flatten().map(key).collect(),
+            name: entrant.name.clone(),
+            detail: details.into_iter().flatten().collect::<Vec<_>>().join(", "),
+            values: values.into_iter().filter_map(|(name, it)| Some((name.to_owned(), number(it?)))).collect(),
+        })
+    });
+    let note = "Ours: GB are 10⁹ bytes, the most that was in use on the device while a picture was denoised or decoded, weights \
+                and other processes with it; a step is the median without the first, guidance counted as one step; parts of a \
+                model are in memory one at a time, as in the paper's offloaded rows. The paper measured on one A100: times of \
+                other devices cannot be compared with its.";
+    table(5, &ours.collect::<Vec<_>>(), note)
 }
 
 /// Table 10: every training that has a speed.
@@ -243,8 +282,7 @@ fn captions(report: &Report) -> Option<PaperTable> {
             && is_alike(&report.sources[a.sources[0]], &report.sources[b.sources[0]])
             && of_a.iter().any(|(sample, prompt)| of_b.get(sample).is_some_and(|other| other != prompt))
     };
-    let made: Vec<&Entrant> =
-        report.entrants.iter().filter(|it| report.sources[it.sources[0]].making.is_some()).collect();
+    let made: Vec<&Entrant> = report.entrants.iter().filter(|it| it.model.is_some()).collect();
     let is_one = |it: &&&Entrant| made.iter().any(|other| other.name != it.name && differ(it, other));
     let ours: Vec<Ours> = made.iter().filter(is_one).map(|it| of_entrant(it, report)).collect();
     table(6, &ours, "Models of equal settings that were given other words for the same samples.")

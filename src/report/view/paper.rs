@@ -51,10 +51,36 @@ pub struct PaperRow {
 pub struct PaperValue {
     /// The number.
     pub value: f64,
-    /// Its interval; none for scores of whole sets.
+    /// Its interval; none for counts, and for scores of whole sets that do not follow from those of their pictures.
     pub interval: Option<Interval>,
     /// Whether it is of the set as a whole rather than a mean.
     pub of_set: bool,
+}
+
+/// What making the pictures of one entrant took on one device: the paper's Table 5 at 4096×4096.
+#[derive(Clone, Debug, Serialize)]
+pub struct EffortRow {
+    /// Index into [`super::Report::entrants`].
+    pub entrant: usize,
+    /// The GPU, or what the machine is; none where nothing was measured.
+    pub device: Option<String>,
+    /// How many pictures were measured there.
+    pub n: usize,
+    /// Seconds of a step of denoising: the median over pictures of each one's median. Guidance's two velocities are one step.
+    pub step_s: Option<f64>,
+    /// The most memory in use while a picture was denoised, in GiB.
+    pub denoise_gib: Option<f64>,
+    /// The same while one was decoded.
+    pub decode_gib: Option<f64>,
+    /// How many pictures could not be made because memory ran out, on whatever device: said in the entrant's first row.
+    pub n_out_of_memory: usize,
+}
+
+impl EffortRow {
+    /// The most memory in use, in GiB.
+    pub fn most_gib(&self) -> Option<f64> {
+        self.denoise_gib.into_iter().chain(self.decode_gib).reduce(f64::max)
+    }
 }
 
 /// How large the pictures of a data set are: the paper's Table 9 and Figure 13.

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use crate::job::Hash;
-use crate::judge::cost::Prices;
+use crate::judge::cost::{PictureTokens, Prices};
 use crate::plan::{Asking, Plan};
 use crate::queue::Tx;
 use crate::queue::bulk::{Kind, Table, send};
@@ -24,6 +24,8 @@ pub struct Block {
     pub pace: Pace,
     /// What tokens cost.
     pub prices: Option<Prices>,
+    /// What a picture counts as; none of blocks that were enqueued before anybody said so.
+    pub pictures: Option<PictureTokens>,
 }
 
 /// Writes the blocks of a plan and which jobs they want. `plan` is the whole plan.
@@ -33,8 +35,9 @@ pub struct Block {
 pub async fn record(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<()> {
     for block in &plan.asking {
         let id = sqlx::query_scalar!(
-            "insert into asking (sweep_id, name, kind, model, requests_per_minute, tokens_per_minute, budget, input_price, output_price)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+            "insert into asking (sweep_id, name, kind, model, requests_per_minute, tokens_per_minute, budget, input_price,
+                output_price, picture_base, picture_tile)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
             returning id",
             sweep,
             block.name,
@@ -44,7 +47,9 @@ pub async fn record(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<
             block.tokens_per_minute,
             block.budget.filter(|_| block.prices.is_some()),
             block.prices.map(|it| it.input),
-            block.prices.map(|it| it.output)
+            block.prices.map(|it| it.output),
+            i32::try_from(block.pictures.base)?,
+            i32::try_from(block.pictures.tile)?
         )
         .fetch_one(&mut **tx)
         .await
@@ -62,7 +67,7 @@ pub async fn record(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<
     Ok(())
 }
 
-/// Takes over what a sweep that is known says now: pace, prices and budget, none of which is in a key.
+/// Takes over what a sweep that is known says now: pace, prices, tokens and budget, none of which is in a key.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -70,7 +75,8 @@ pub async fn renew(tx: &mut Tx<'_>, sweep: i32, blocks: &[Asking]) -> anyhow::Re
     for block in blocks {
         sqlx::query!(
             "update asking
-            set requests_per_minute = $3, tokens_per_minute = $4, budget = $5, input_price = $6, output_price = $7
+            set requests_per_minute = $3, tokens_per_minute = $4, budget = $5, input_price = $6, output_price = $7,
+                picture_base = $8, picture_tile = $9
             where sweep_id = $1 and name = $2",
             sweep,
             block.name,
@@ -78,7 +84,9 @@ pub async fn renew(tx: &mut Tx<'_>, sweep: i32, blocks: &[Asking]) -> anyhow::Re
             block.tokens_per_minute,
             block.budget.filter(|_| block.prices.is_some()),
             block.prices.map(|it| it.input),
-            block.prices.map(|it| it.output)
+            block.prices.map(|it| it.output),
+            i32::try_from(block.pictures.base)?,
+            i32::try_from(block.pictures.tile)?
         )
         .execute(&mut **tx)
         .await
@@ -132,7 +140,7 @@ pub fn is_out(budget: f64, spent: f64, name: &str) -> String {
 /// Postgres is out of reach.
 pub async fn blocks_of(pool: &PgPool, key: &Hash) -> anyhow::Result<Vec<Block>> {
     let rows = sqlx::query!(
-        "select asking.id, requests_per_minute, tokens_per_minute, input_price, output_price
+        "select asking.id, requests_per_minute, tokens_per_minute, input_price, output_price, picture_base, picture_tile
         from asking_job join asking on asking.id = asking_job.asking_id
         where asking_job.key = $1
         order by asking.id",
@@ -141,12 +149,16 @@ pub async fn blocks_of(pool: &PgPool, key: &Hash) -> anyhow::Result<Vec<Block>> 
     .fetch_all(pool)
     .await
     .context("look what may be spent")?;
+    let count = |it: Option<i32>| it.and_then(|it| u32::try_from(it).ok());
     Ok(rows
         .into_iter()
         .map(|row| Block {
             id: row.id,
             pace: Pace { requests_per_minute: row.requests_per_minute, tokens_per_minute: row.tokens_per_minute },
             prices: row.input_price.zip(row.output_price).map(|(input, output)| Prices { input, output }),
+            pictures: count(row.picture_base)
+                .zip(count(row.picture_tile))
+                .map(|(base, tile)| PictureTokens { base, tile }),
         })
         .collect())
 }

@@ -13,7 +13,7 @@ use super::resources::wants;
 use crate::config::judge::plain_url;
 use crate::job::needs::Needs;
 use crate::job::task::asking::{Aspect, Manner};
-use crate::judge::cost::{Prices, listed as listed_prices};
+use crate::judge::cost::{PictureTokens, Prices, listed as listed_prices};
 use crate::judge::prompts;
 
 /// The keys of `[[judge]]`.
@@ -33,6 +33,7 @@ pub(super) const JUDGE: &[&str] = &[
     "tokens_per_minute",
     "budget",
     "prices",
+    "picture_tokens",
     "resources",
 ];
 
@@ -50,11 +51,14 @@ pub(super) const CAPTION: &[&str] = &[
     "tokens_per_minute",
     "budget",
     "prices",
+    "picture_tokens",
     "resources",
 ];
 
 /// The keys of `prices`.
 const PRICES: &[&str] = &["input", "output", "batch"];
+/// The keys of `picture_tokens`.
+const PICTURE_TOKENS: &[&str] = &["base", "tile"];
 
 /// Who is asked unless the block says otherwise.
 const MODEL: &str = "gpt-4o";
@@ -124,6 +128,9 @@ fn terms(block: &Block, max_tokens: u32, title: &'static str, around: &Wants) ->
     let assumed = prices.is_none();
     let budget = block.number("budget", "a number of US dollars, at least 0", |it| it >= 0.0);
     let prices = prices.or_else(|| listed_prices(&model));
+    let own_pictures = picture_tokens(block);
+    let pictures_assumed = own_pictures.is_none() && PictureTokens::listed(&model).is_none();
+    let pictures = own_pictures.unwrap_or_else(|| PictureTokens::of_model(&model));
     let is_free = prices.is_some_and(|it| it.input == 0.0 && it.output == 0.0);
     if prices.is_none() && block.get("prices").is_none() {
         let help =
@@ -148,6 +155,8 @@ fn terms(block: &Block, max_tokens: u32, title: &'static str, around: &Wants) ->
         budget,
         prices,
         assumed,
+        pictures,
+        pictures_assumed,
         batch: batch.unwrap_or(1.0),
     }
 }
@@ -171,6 +180,23 @@ fn prices(block: &Block) -> Option<(Prices, f64)> {
     let batch =
         inner.number("batch", "a number from 0 to 1: 0.5 for half of the price", |it| (0.0..=1.0).contains(&it));
     Some((Prices { input: input?, output: output? }, batch.unwrap_or(1.0)))
+}
+
+/// What a picture counts as.
+fn picture_tokens(block: &Block) -> Option<PictureTokens> {
+    let value = block.get("picture_tokens")?;
+    let DeValue::Table(table) = value.get_ref() else {
+        let help = "write `picture_tokens = { base = 576 }`, or `{ base = 85, tile = 170 }` for as many more with each tile of 512×512";
+        block.wrong_type("picture_tokens", value, "a table", help.to_owned());
+        return None;
+    };
+    let inner = Block { title: "`picture_tokens`", table, span: value.span(), faults: block.faults };
+    check_keys(&inner, PICTURE_TOKENS);
+    if inner.get("base").is_none() {
+        inner.missing("base", "576");
+    }
+    let count = |key: &str| inner.integer(key, 0..=1_000_000).map(|it| it as u32);
+    Some(PictureTokens { base: count("base")?, tile: count("tile").unwrap_or(0) })
 }
 
 fn aspects(block: &Block) -> Vec<Aspect> {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 
 use super::sampler::Sampler;
-use crate::gpu;
+use crate::gpu::usage;
 use crate::job::task::finetune::{Finetune, PICTURE};
+use crate::job::task::making::MEMORY_GIB;
 use crate::tasks::TaskError;
 use crate::tasks::supervisor::{Checkpoint, Point, Sample, Supervisor};
 use crate::train::parameters::Parameters;
@@ -140,23 +141,13 @@ impl Inside<'_> {
                 add(&format!("loss/{name}"), sum / n);
             }
         }
-        if let Some(bytes) = in_use(&self.device) {
-            add("memory_gib", bytes as f64 / f64::from(1 << 30));
+        if let Some(bytes) = usage::now(&self.device) {
+            add(MEMORY_GIB, usage::gib(bytes));
         }
         if self.sent.elapsed() > PAUSE {
             self.flush();
         }
     }
-}
-
-/// Bytes in use: of the GPU, or of this process.
-fn in_use(device: &Device) -> Option<usize> {
-    if let Some((free, all)) = gpu::memory(device) {
-        return Some(all - free);
-    }
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: usize = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size())
 }
 
 /// Watches a run.

@@ -18,7 +18,7 @@ use crate::job::task::Task;
 use crate::job::task::asking::Manner;
 use crate::job::{Hash, JobId, Lease};
 use crate::judge::client::{Client, Trouble};
-use crate::judge::cost::{Prices, TOKENS_OF_CAPTION, TOKENS_OF_VERDICT, Tokens};
+use crate::judge::cost::{PictureTokens, Prices, TOKENS_OF_CAPTION, TOKENS_OF_VERDICT, Tokens};
 use crate::judge::reply::{Reply, kept};
 use crate::queue::LeaseLost;
 use crate::queue::claim::Claimed;
@@ -73,7 +73,12 @@ impl Asking {
         let (Some(texts), Some(manner)) = (texts(task), task.manner()) else {
             return Err(failed(Fault::Task, "nobody is asked for this"));
         };
-        let most = texts.most_tokens(manner, &pictures.sizes);
+        // Whichever block pays: what is reserved is enough for each.
+        let counted =
+            self.blocks.iter().filter_map(|it| it.pictures).map(|it| texts.most_tokens(manner, it, &pictures.sizes));
+        let most = counted
+            .max_by_key(|it| it.input)
+            .unwrap_or_else(|| texts.most_tokens(manner, PictureTokens::of_model(&manner.model), &pictures.sizes));
         let likely = Tokens { output: likely_output(task).min(most.output), ..most };
         let body = texts.body(manner, &pictures.base64);
         let pace = self.blocks.iter().map(|it| it.pace).fold(Pace::default(), Pace::slower);

@@ -61,6 +61,15 @@ async fn each_pair_is_asked_for_in_both_orders_and_never_again() {
     let cost = &found.asked[0];
     assert_eq!((cost.name.as_str(), cost.answered, cost.tokens_out), ("gpt", 6, 6 * TOKENS.1 as i64));
     assert!((cost.spent - 6.0 * price).abs() < 1e-9 && (cost.cost - 6.0 * price).abs() < 1e-9, "{cost:?}");
+    // Nothing is scored in this sweep: its pictures are known from the questions.
+    assert_eq!((found.images.len(), found.scores.len()), (6, 0));
+    let report = jobctl::report::analyse(&found);
+    let preferences = &report.opinions.as_ref().unwrap().preferences;
+    assert_eq!(preferences.len(), 3, "{preferences:?}");
+    for it in preferences {
+        let tally = if it.first == "photos" { it.tally } else { it.tally.turned() };
+        assert_eq!((tally.wins, tally.ties, tally.losses), (3, 0, 0), "{it:?}");
+    }
     let out = db.home.path().join("report");
     let written = jobctl::report::write(&found, &out, &jobctl::report::Options::default()).unwrap();
     let page = std::fs::read_to_string(written.html).unwrap();

@@ -166,9 +166,29 @@ fn pace_prices_and_budgets_are_in_no_key() {
     let text =
         |keys: &str| format!("{PHOTOS}{SOFT}{}", judge("['photos', 'soft']", keys).replacen("budget = 1\n", "", 1));
     let one = planned(&text("budget = 1")).unwrap();
-    let keys = "budget = 9\nrequests_per_minute = 3\ntokens_per_minute = 1000\nprices = { input = 1, output = 2 }";
+    let keys = "budget = 9\nrequests_per_minute = 3\ntokens_per_minute = 1000\nprices = { input = 1, output = 2 }\n\
+                picture_tokens = { base = 576 }";
     let other = planned(&text(keys)).unwrap();
     assert_eq!(one.key(), other.key());
     assert_ne!(one.asking, other.asking);
     assert_ne!(one.key(), planned(&text("budget = 1\nmodel = 'gpt-4o-mini'")).unwrap().key());
+}
+
+#[test]
+fn a_picture_counts_as_the_sweep_says_else_as_the_model_that_is_known() {
+    let estimate = |keys: &str| {
+        let plan = planned(&format!("{PHOTOS}{SOFT}{}", judge("['photos', 'soft']", keys))).unwrap();
+        let block = &plan.asking[0];
+        (block.requests[0].1.input, block.pictures_assumed)
+    };
+    let words = estimate("picture_tokens = { base = 0 }");
+    assert!(words.0 > 0 && !words.1);
+    // Of an unknown size each is taken for 2048×2048: four tiles of OpenAI's.
+    let known = |base: u32, tile: u32| words.0 + 2 * (base + 4 * tile);
+    assert_eq!(estimate(""), (known(85, 170), false));
+    assert_eq!(estimate("model = 'gpt-4o-mini'"), (known(2833, 5667), false));
+    let own = "model = 'qwen2.5-vl'\nprices = { input = 0, output = 0 }";
+    assert_eq!(estimate(own), (known(85, 170), true), "said to be assumed");
+    assert_eq!(estimate(&format!("{own}\npicture_tokens = {{ base = 1296 }}")), (known(1296, 0), false));
+    assert_eq!(estimate("picture_tokens = { base = 10, tile = 20 }"), (known(10, 20), false));
 }

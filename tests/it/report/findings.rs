@@ -10,6 +10,8 @@ use jobctl::store::findings::{Failure, Findings, Image, Rung, Score, SetScore, S
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
+use super::models::items;
+
 pub const SIDE: u32 = 448;
 pub const HOSTILE: [&str; 2] = ["<script>alert(1)</script>", "\"><img src=x onerror=alert(2)>"];
 const SAMPLES: [&str; 8] =
@@ -176,7 +178,14 @@ pub fn findings(directory: &Path) -> Findings {
         .map(|source| SetScore {
             source,
             metric: id("compression_ratio", "jpeg95"),
-            value: Some(9.0 + 0.21 * source as f64),
+            // That of the last source was computed of other scores than it has now.
+            value: match metrics::pool(
+                metrics::find(&id("compression_ratio", "jpeg95")).unwrap(),
+                &items(source, &images, &scores),
+            ) {
+                Some(it) if source == sources.len() - 1 => Some(it + 1.0),
+                it => it,
+            },
             why: None,
             n: if source == 2 { 7 } else { 8 },
         })
@@ -198,6 +207,8 @@ pub fn findings(directory: &Path) -> Findings {
         ratings: Vec::new(),
         verdicts: Vec::new(),
         asked: Vec::new(),
+        captions: Vec::new(),
+        efforts: Vec::new(),
         set_scores,
         failures: vec![
             Failure {
@@ -208,6 +219,7 @@ pub fn findings(directory: &Path) -> Findings {
                 sample: Some(SAMPLES[5].to_owned()),
                 error: "decode <market.jpg>: premature end of JPEG data at byte 18,211".to_owned(),
                 n_attempts: 3,
+                out_of_memory: false,
             },
             Failure {
                 job: JobId(154),
@@ -217,6 +229,7 @@ pub fn findings(directory: &Path) -> Findings {
                 sample: None,
                 error: "job 41 ended without a result".to_owned(),
                 n_attempts: 0,
+                out_of_memory: false,
             },
         ],
     }

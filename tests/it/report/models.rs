@@ -7,8 +7,8 @@ use jobctl::image::{Rgb, jpeg, thumbnail};
 use jobctl::job::task::making::{FileFormat, Latent, Partition, Precision};
 use jobctl::job::task::{MetricId, Picture};
 use jobctl::job::{Hash, State};
-use jobctl::metrics::{self, TABLE};
-use jobctl::store::findings::{Findings, Image, Making, Original, Score, SetScore, Source};
+use jobctl::metrics::{self, PoolItem, TABLE};
+use jobctl::store::findings::{Caption, Effort, Findings, Image, Making, Original, Score, SetScore, Source};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
@@ -117,6 +117,16 @@ fn id(name: &str) -> MetricId {
     TABLE.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("{name} is a metric")).id()
 }
 
+/// The compression ratios of a source, as its set is scored from them.
+pub fn items(source: usize, images: &[Image], scores: &[Score]) -> Vec<PoolItem> {
+    let of_source = |it: &&Score| images[it.image].source == source && it.metric == id("compression_ratio");
+    let item = |it: &Score| {
+        let (width, height) = images[it.image].size?;
+        Some(PoolItem { width, height, value: it.value? })
+    };
+    scores.iter().filter(of_source).filter_map(item).collect()
+}
+
 /// Findings whose pictures lie in `directory`, where they are made by `picture` of sample, size and roughness.
 fn findings_of(directory: &Path, side: u32, picture: impl Fn(usize, (u32, u32), f64) -> Rgb) -> Findings {
     let makers = makers((side, side));
@@ -166,14 +176,33 @@ fn findings_of(directory: &Path, side: u32, picture: impl Fn(usize, (u32, u32), 
             }
         }
     }
+    let ratio = metrics::find(&id("compression_ratio")).unwrap();
     let pooled = |source: usize| SetScore {
         source,
-        metric: metrics::find(&id("compression_ratio")).unwrap().id(),
-        value: Some(11.0 - makers[source].quality),
+        metric: ratio.id(),
+        value: metrics::pool(ratio, &items(source, &images, &scores)),
         why: None,
         n: PROMPTS.len() as u64,
     };
+    // The files say what most photographs show, a machine what one of them does.
+    let said = |image: usize, by: Option<&str>, text: &str| Caption {
+        image,
+        by: by.map(str::to_owned),
+        text: text.to_owned(),
+    };
+    let mut captions: Vec<Caption> = PROMPTS[..5].iter().enumerate().map(|(idx, it)| said(idx, None, it.1)).collect();
+    captions.push(said(2, Some("gpt-4o-2024-08-06"), "Boats, ropes & <b>nets</b> at dawn"));
+    let generated = |it: &&Image| matches!(makers[it.source].making, Some(Making::Generated { .. }));
+    let efforts = images.iter().enumerate().filter(|it| generated(&it.1)).map(|(image, it)| Effort {
+        image,
+        step_s: Some(0.5 + it.source as f64 + 0.01 * (image % PROMPTS.len()) as f64),
+        denoise_gib: Some(6.5),
+        decode_gib: Some(7.75),
+        device: Some("NVIDIA H100 80GB HBM3".to_owned()),
+    });
     Findings {
+        efforts: efforts.collect(),
+        captions,
         trainings: Vec::new(),
         sweep: "models-0a1b2c3d".to_owned(),
         name: "models".to_owned(),

@@ -8,6 +8,7 @@ use jobctl::stats::Undefined;
 use jobctl::store::findings::Findings;
 
 use super::models;
+use super::paper::cells;
 
 const ASPECT: &str = "Visual <b>Aesthetics</b>";
 
@@ -186,4 +187,54 @@ fn the_page_shows_opinions_and_their_words_stay_text() {
     }
     assert!(page.contains("PLCC, fitted") && page.contains("How judges answer") && page.contains("p, Holm"));
     assert!(!page.contains(ASPECT) && page.contains("Visual &#60;b&#62;Aesthetics"), "the aspect is escaped");
+}
+
+/// Pearson's coefficient, as it is defined.
+fn pearson(x: &[f64], y: &[f64]) -> f64 {
+    let mean = |it: &[f64]| it.iter().sum::<f64>() / it.len() as f64;
+    let (at, to) = (mean(x), mean(y));
+    let sum = |a: &[f64], from: f64, b: &[f64], other: f64| {
+        a.iter().zip(b).map(|(a, b)| (a - from) * (b - other)).sum::<f64>()
+    };
+    sum(x, at, y, to) / (sum(x, at, x, at) * sum(y, to, y, to)).sqrt()
+}
+
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let below = |it: &f64| values.iter().filter(|other| *other < it).count() as f64;
+    let equal = |it: &f64| values.iter().filter(|other| *other == it).count() as f64;
+    values.iter().map(|it| below(it) + (equal(it) + 1.0) / 2.0).collect()
+}
+
+#[test]
+fn the_digits_of_table_1_are_those_of_the_scores_and_ratings() {
+    let folder = super::folder("opinions-table-1");
+    let mut findings = said(&folder);
+    // Something to disagree about, with ties among the ratings.
+    for (idx, it) in findings.ratings.iter_mut().filter(|it| it.attention.is_none()).enumerate() {
+        it.value = (2.0 * (it.value + 0.3 * (idx as f64 * 1.7).sin())).round() / 2.0;
+    }
+    let written = report::write(&findings, &folder, &Options::default()).unwrap();
+    let page = std::fs::read_to_string(written.html).unwrap();
+    let rows = cells(&page, "Table 1: ");
+    for (metric, name, sign) in [("glcm_score", "GLCM score", 1.0), ("compression_ratio", "Compression ratio", -1.0)] {
+        let (mut x, mut y) = (Vec::new(), Vec::new());
+        for (idx, it) in findings.images.iter().enumerate() {
+            let said: Vec<f64> = findings
+                .ratings
+                .iter()
+                .filter(|of| of.picture == it.key && of.area.is_none() && of.attention.is_none())
+                .map(|it| it.value)
+                .collect();
+            assert_eq!(said.len(), 3);
+            x.push(sign * score(&findings, idx, metric));
+            y.push(said.iter().sum::<f64>() / 3.0);
+        }
+        let row = rows.iter().find(|it| it[1].starts_with(name)).unwrap_or_else(|| panic!("{name}: {rows:?}"));
+        let written = |value: f64| format!("{value:.2}").replace('-', "\u{2212}");
+        assert_eq!(row[2], written(pearson(&ranks(&x), &ranks(&y))), "SRCC of {name}");
+        assert_eq!(row[4], written(pearson(&x, &y)), "PLCC of {name}");
+        assert!(row[1].ends_with("quality, 72 pictures"), "{row:?}");
+    }
+    let published: Vec<[&str; 2]> = rows.iter().map(|it| [it[3].as_str(), it[5].as_str()]).collect();
+    assert_eq!(published[..4], [["0.75", "0.77"], ["0.53", "0.56"], ["0.36", "0.41"], ["0.20", "0.26"]]);
 }

@@ -12,6 +12,7 @@ use jobctl::train::random::{Purpose, Stream};
 
 use super::folder;
 use super::models::numbers;
+use super::paper::cells;
 
 /// A model of the findings by hand, so that its pictures are known.
 const TUNED: &str = "models/sd3-f16-wlf";
@@ -159,4 +160,33 @@ fn what_models_make_stands_beside_what_was_held_out() {
     let mut findings = findings("");
     findings.images[0].content = Hash::of(b"another picture");
     assert!(analyse(&findings).tuning.samples.is_empty());
+}
+
+#[test]
+fn steps_and_throughput_make_table_10_on_the_page() {
+    let mut findings = findings("");
+    findings.trainings.truncate(3);
+    let speed = |values: &[Option<f64>]| Curve {
+        name: "images_per_s".to_owned(),
+        points: values.iter().enumerate().map(|(idx, it)| (250 * (idx as u64 + 1), *it)).collect(),
+    };
+    findings.trainings[0].name = "SD3-2B-WLF".to_owned();
+    // A value that was not finite counts for nothing; the middle two of four are 0.52 and 0.5417.
+    findings.trainings[0].curves.push(speed(&[Some(0.52), None, Some(0.2), Some(0.5417), Some(9.0)]));
+    let loss = [(500, Some(0.5)), (20_000, Some(0.4))];
+    findings.trainings[0].curves.push(Curve { name: "loss".to_owned(), points: loss.to_vec() });
+    findings.trainings[1].name = "other".to_owned();
+    findings.trainings[1].curves.push(speed(&[Some(1234.5)]));
+    let folder = folder("trained-page");
+    let written = jobctl::report::write(&findings, &folder, &jobctl::report::Options::default()).unwrap();
+    let page = std::fs::read_to_string(written.html).unwrap();
+    let rows = cells(&page, "Table 10: ");
+    let expected: [&[&str]; 3] = [
+        &["SD3-2B", "SD3-2B-WLF from models/sd3-f16", "20000", "20000", "0.531", "0.59"],
+        &["Flux-12B", "not here", "–", "20000", "–", "1.39"],
+        &["other", "other from models/sd3-f16", "0", "–", "1234", "–"],
+    ];
+    assert_eq!(rows, expected, "a training without a speed is no row of it");
+    let row = page.split("Table 10</th>").nth(1).unwrap().split("</tr>").next().unwrap();
+    assert!(row.contains("href=\"#paper\""), "{row}");
 }
