@@ -202,7 +202,7 @@ fn learnt(device: &Device, dtype: DType, recompute: Recompute) -> (f32, Vec<(Str
 fn a_transformer_learns_as_on_the_cpu_whatever_is_computed_twice() {
     let (cuda, cpu) = (Device::new_cuda(0).unwrap(), Device::Cpu);
     let (wanted_loss, wanted) = learnt(&cpu, DType::F32, Recompute::Nothing);
-    for (dtype, limit) in [(DType::F32, 2e-4), (DType::BF16, 8e-2)] {
+    for (dtype, limit) in [(DType::F32, 2e-4), (DType::BF16, 0.25)] {
         for recompute in [Recompute::Nothing, Recompute::Blocks] {
             let (loss, ours) = learnt(&cuda, dtype, recompute);
             assert!((loss / wanted_loss - 1.0).abs() < limit as f32 / 10.0, "{dtype:?} {loss} {wanted_loss}");
