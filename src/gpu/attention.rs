@@ -11,9 +11,13 @@ mod graph;
 #[cfg(feature = "cuda")]
 mod rows;
 
+use std::collections::VecDeque;
+
 use candle_core::{D, DType, Result, Tensor};
 
 pub use blockwise::attention as blockwise;
+#[cfg(feature = "cuda")]
+use fused::Kept;
 
 use super::tape;
 
@@ -69,9 +73,12 @@ pub fn multi_head(q: &Tensor, k: &Tensor, v: &Tensor, n_heads: usize) -> Result<
 /// What attentions came to, in the order in which they were computed.
 #[derive(Default)]
 pub struct Recording {
-    #[cfg(feature = "cuda")]
-    kept: std::collections::VecDeque<fused::Kept>,
+    kept: VecDeque<Kept>,
 }
+
+/// Only fused kernels keep anything.
+#[cfg(not(feature = "cuda"))]
+type Kept = std::convert::Infallible;
 
 /// Does `work` and keeps what its fused attentions come to, so that [`replaying`] the same work need not compute them
 /// again: a fifth of a training step at 4096×4096, for N·(W + heads) numbers each.
@@ -89,7 +96,7 @@ pub fn replaying<T>(recording: Recording, work: impl FnOnce() -> T) -> T {
     return fused::replaying(recording, work);
     #[cfg(not(feature = "cuda"))]
     {
-        let Recording {} = recording;
+        drop(recording.kept);
         work()
     }
 }
