@@ -1,11 +1,13 @@
 //! Enqueueing a plan: what is new becomes jobs, what is known is shared, all in one transaction.
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Context;
 use sqlx::types::Json;
 
-use super::bulk::{Batch, Kind, Row, Table};
+use super::bulk::Batch;
 use super::control::{hold, revive_sweep};
 use super::lanes::{self, Gates, regate};
 use super::locks::{lock_family, lock_sweep};
@@ -138,10 +140,10 @@ pub async fn submit(
         }
     }
     let mut batch = Batch::default();
-    send_keys(tx, &mut batch, plan, &ids).await?;
-    send_jobs(tx, &mut batch, plan, &ids, &places, &blockers.n_of_new).await?;
-    send_edges(tx, &mut batch, &blockers.rows).await?;
-    send_membership(tx, &mut batch, sweep, &ids.of).await?;
+    rows::keys(tx, &mut batch, plan, &ids).await?;
+    rows::jobs(tx, &mut batch, plan, &ids, &places, &blockers.n_of_new).await?;
+    rows::edges(tx, &mut batch, &blockers.rows).await?;
+    rows::membership(tx, &mut batch, sweep, &ids.of).await?;
     batch.finish(tx).await?;
     block_live_children(tx, &blockers.n_of_live).await?;
     let n_revived = share(tx, plan, &ids.known).await?;
@@ -266,19 +268,6 @@ fn edges(plan: &Plan, ids: &Ids, live: &HashMap<i64, bool>) -> Edges {
     edges
 }
 
-async fn send_keys(tx: &mut Tx<'_>, batch: &mut Batch, plan: &Plan, ids: &Ids) -> anyhow::Result<()> {
-    // In the order of the index: neighbours go to the same page.
-    let mut keys: Vec<(Hash, i64)> = new_jobs(plan, ids).map(|(job, id)| (job.key, id)).collect();
-    keys.sort_unstable();
-    const TABLE: Table = Table { name: "job_key", columns: &[("key", Kind::Bytes), ("job_id", Kind::Int8)] };
-    batch
-        .send(tx, &TABLE, keys, |row, (key, id)| {
-            row.hash(&key)?;
-            row.int8(id)
-        })
-        .await
-}
-
 /// The lanes of a plan's jobs, and where virtual time is in each.
 struct Places {
     /// The lane, and the turn of a sweep that begins now, by needs and gate of the kind.
@@ -321,86 +310,6 @@ impl Places {
     fn kind_gate(&self, kind: &str) -> i32 {
         self.kind_gates.get(kind).copied().unwrap_or(0)
     }
-}
-
-async fn send_jobs(
-    tx: &mut Tx<'_>,
-    batch: &mut Batch,
-    plan: &Plan,
-    ids: &Ids,
-    places: &Places,
-    n_blockers: &HashMap<i64, i32>,
-) -> anyhow::Result<()> {
-    const TABLE: Table = Table {
-        name: "job",
-        columns: &[
-            ("id", Kind::Int8),
-            ("key", Kind::Bytes),
-            ("kind", Kind::Text),
-            ("lane", Kind::Int2),
-            ("priority", Kind::Int2),
-            ("state", Kind::Text),
-            ("n_blockers", Kind::Int4),
-            ("limit_s", Kind::Int4),
-            ("subject", Kind::Bytes),
-            ("affinity", Kind::Int8),
-            ("megapixels", Kind::Float4),
-            ("task", Kind::Text),
-            ("turn", Kind::Int8),
-        ],
-    };
-    let mut last: Option<(&Needs, &str, (i16, i64))> = None;
-    batch
-        .send(tx, &TABLE, new_jobs(plan, ids).zip(0_i64..), |row, ((job, id), place)| {
-            let (needs, kind) = (&*job.needs, job.task.kind());
-            let (lane, turn) = match last {
-                Some(last) if (last.0, last.1) == (needs, kind) => last.2,
-                _ => places.lanes[&(needs.clone(), places.kind_gate(kind))],
-            };
-            last = Some((needs, kind, (lane, turn)));
-            let n = n_blockers.get(&id).copied().unwrap_or(0);
-            row.int8(id)?;
-            row.hash(&job.key)?;
-            row.text(kind)?;
-            row.int2(lane)?;
-            row.int2(plan.priority)?;
-            row.text(if n > 0 { "waiting" } else { "ready" })?;
-            row.int4(n)?;
-            row.int4(i32::try_from(plan.limit(&job.task).as_secs()).unwrap_or(i32::MAX))?;
-            row.maybe(job.subject.as_ref(), Row::hash)?;
-            row.maybe(job.affinity.map(|it| it.first_8_bytes()), Row::int8)?;
-            row.float4(job.megapixels)?;
-            row.text(&serde_json::to_string(&job.task)?)?;
-            row.int8(turn + place)
-        })
-        .await
-}
-
-fn new_jobs<'a>(plan: &'a Plan, ids: &'a Ids) -> impl Iterator<Item = (&'a Job, i64)> {
-    let jobs = plan.jobs.iter().zip(&ids.of).zip(&ids.is_new);
-    jobs.filter(|(_, is_new)| **is_new).map(|((job, id), _)| (job, *id))
-}
-
-async fn send_edges(tx: &mut Tx<'_>, batch: &mut Batch, rows: &[(i64, i64, bool)]) -> anyhow::Result<()> {
-    const COLUMNS: &[(&str, Kind)] = &[("parent", Kind::Int8), ("child", Kind::Int8), ("needs", Kind::Bool)];
-    const TABLE: Table = Table { name: "job_edge", columns: COLUMNS };
-    batch
-        .send(tx, &TABLE, rows, |row, &(parent, child, needs)| {
-            row.int8(parent)?;
-            row.int8(child)?;
-            row.bool(needs)
-        })
-        .await
-}
-
-async fn send_membership(tx: &mut Tx<'_>, batch: &mut Batch, sweep: i32, jobs: &[i64]) -> anyhow::Result<()> {
-    const TABLE: Table = Table { name: "sweep_job", columns: &[("sweep_id", Kind::Int4), ("job_id", Kind::Int8)] };
-    batch
-        .send(tx, &TABLE, jobs, |row, &job| {
-            row.int4(sweep)?;
-            row.int8(job)
-        })
-        .await
 }
 
 async fn block_live_children(tx: &mut Tx<'_>, n_of: &BTreeMap<i64, i32>) -> anyhow::Result<()> {
