@@ -17,7 +17,7 @@ use super::{Tx, deadlines, limit, order};
 use crate::job::needs::Needs;
 use crate::job::task::MetricId;
 use crate::job::{Hash, State};
-use crate::plan::{EdgeKind, Job, Plan};
+use crate::plan::{EdgeKind, Plan};
 
 /// What enqueueing did.
 #[derive(Debug)]
