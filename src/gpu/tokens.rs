@@ -1,5 +1,5 @@
 //! What a transformer does to streams of tokens [B, N, width] beside products and attention: normalise and modulate,
-//! add what a gate lets through. On CUDA each is one kernel forward and one or two backward.
+//! add what a gate lets through, join and split. On CUDA the first two are one kernel forward and one or two backward.
 
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;

@@ -98,6 +98,10 @@ impl Table {
     fn names(&self) -> String {
         self.columns.iter().map(|it| it.0).collect::<Vec<_>>().join(", ")
     }
+
+    fn refusal(&self) -> String {
+        format!("write rows of {}", self.name)
+    }
 }
 
 /// Rows of several tables, of which the few ones go together.
@@ -210,12 +214,6 @@ pub async fn send<Item>(
     let mut batch = Batch::default();
     batch.send(tx, table, items, write).await?;
     batch.finish(tx).await
-}
-
-impl Table {
-    fn refusal(&self) -> String {
-        format!("write rows of {}", self.name)
-    }
 }
 
 /// A column as an array.
