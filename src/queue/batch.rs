@@ -7,15 +7,15 @@ use anyhow::Context;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::claim::Claimed;
+use super::claim::{Claimed, claim};
 use super::wake::{Call, notify};
 use super::{Tx, fence};
 use crate::job::needs::Offer;
 use crate::job::{JobId, Lease};
 
 /// Takes ready jobs for slots of one worker that offer the same and have nothing loaded, in one statement: each with its
-/// slot, all of one lane and priority, and fewer than there are slots where fewer are ready. None also where a limit
-/// stands before the best ones: [`claim`](super::claim::claim) takes those one by one.
+/// slot, all of one lane and priority, and fewer than there are slots where fewer are ready; one where a limit stands before
+/// the best ones. None when nothing is ready.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -31,19 +31,26 @@ pub async fn claim_many(
             .fetch_all(pool)
             .await
             .context("claim jobs")?;
-    let claimed = rows.into_iter().map(|row| {
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (Some(id), Some(lease), Some(slot), Some(task)) = (row.id, row.lease, row.slot, row.task) else {
+            let Some(slot) = slots.first() else { continue };
+            let one = claim(pool, worker, slot, offer, None).await?;
+            claimed.extend(one.map(|it| (slot.clone(), it)));
+            continue;
+        };
         let job = Claimed {
-            id: JobId(row.id),
-            lease: Lease(row.lease),
-            number: u32::try_from(row.n_attempts).unwrap_or_default(),
-            task: serde_json::from_str(&row.task).with_context(|| format!("understand the task of job {}", row.id))?,
+            id: JobId(id),
+            lease: Lease(lease),
+            number: u32::try_from(row.n_attempts.unwrap_or_default()).unwrap_or_default(),
+            task: serde_json::from_str(&task).with_context(|| format!("understand the task of job {id}"))?,
             affinity: row.affinity,
-            limit: Duration::from_secs(u64::try_from(row.limit_s).unwrap_or_default()),
+            limit: Duration::from_secs(u64::try_from(row.limit_s.unwrap_or_default()).unwrap_or_default()),
             waited: Duration::ZERO,
         };
-        Ok((row.slot, job))
-    });
-    claimed.collect()
+        claimed.push((slot, job));
+    }
+    Ok(claimed)
 }
 
 /// Ends jobs well whose leases are still theirs, and says which; the others are left as they are.

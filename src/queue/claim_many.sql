@@ -1,6 +1,7 @@
 -- $1 worker, $2 slots, $3 to $6 their GPUs, their model, their memory and the worker's labels: as many jobs as there are
--- slots, or as are ready, of the lane and priority that come first. None where a gate stands before that lane: then claim.sql
--- takes one. See there for the order, and for why this is written as it is.
+-- slots, or as are ready, of the lane and priority that come first. One row without a job where a gate stands before that lane,
+-- or others hold all of it: then claim.sql takes one. No row where nothing is ready. See there for the order, and for why this
+-- is written as it is.
 with served as materialized (
     select lane.id as lane, of_sweep.id is not null or of_kind.id is not null as gated
     from lane
@@ -69,5 +70,6 @@ tried as (
     select lease, id, n_attempts, $1, slot, lane, priority, turn
     from claimed
 )
-select id, lease as "lease!", slot as "slot!", task, affinity, limit_s, n_attempts
-from claimed
+select claimed.id as "id?", claimed.lease as "lease?", claimed.slot as "slot?", claimed.task as "task?",
+    claimed.affinity as "affinity?", claimed.limit_s as "limit_s?", claimed.n_attempts as "n_attempts?"
+from head left join claimed on true

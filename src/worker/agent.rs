@@ -269,7 +269,7 @@ async fn heartbeat(agent: Arc<Agent>) {
 }
 
 /// Batch systems and `timeout` send one signal to a process and to its group: what comes this soon is the same order.
-const ECHO: Duration = Duration::from_millis(100);
+const ECHO: Duration = Duration::from_millis(250);
 
 /// SIGTERM and SIGINT drain, for at most the grace time, and the second of them stops now. SIGUSR1 gives back what runs
 /// at once, but for the time that saving takes: a machine is wanted back.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::job::needs::Offer;
 use crate::job::{JobId, Lease};
 use crate::queue::batch::{claim_many, finish_many};
-use crate::queue::claim::{Claimed, claim};
+use crate::queue::claim::Claimed;
 use crate::queue::{LeaseLost, settle};
 
 /// The most that one statement is about: with more, all slots would ask at once and end at once, and Postgres would wait for
@@ -89,7 +89,7 @@ async fn claim_all(pool: PgPool, offer: Offer, mut asked: mpsc::UnboundedReceive
             // Each round takes of what comes first: another lane's turn may come after it.
             while !claims.is_empty() {
                 let slots: Vec<String> = claims.iter().map(|it| it.slot.clone()).collect();
-                match take(&pool, worker, &slots, &offer).await {
+                match claim_many(&pool, worker, &slots, &offer).await {
                     Ok(jobs) if jobs.is_empty() => {
                         claims.drain(..).for_each(|it| drop(it.answer.send(Ok(None))));
                     }
@@ -117,16 +117,6 @@ async fn gather<T>(asked: &mut mpsc::UnboundedReceiver<T>, waiting: &mut Vec<T>)
             return;
         }
     }
-}
-
-/// Many jobs, or the one that stands behind a limit.
-async fn take(pool: &PgPool, worker: Uuid, slots: &[String], offer: &Offer) -> anyhow::Result<Vec<(String, Claimed)>> {
-    let many = if slots.len() > 1 { claim_many(pool, worker, slots, offer).await? } else { Vec::new() };
-    if !many.is_empty() {
-        return Ok(many);
-    }
-    let one = claim(pool, worker, &slots[0], offer, None).await?;
-    Ok(one.into_iter().map(|it| (slots[0].clone(), it)).collect())
 }
 
 /// Gives jobs to those who asked, and returns those for whom there was none.

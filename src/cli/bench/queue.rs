@@ -114,11 +114,14 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         }
     }
     if wants(What::Latency) {
-        for &n in &args.executors {
-            let ground = Ground::new(args, config).await?;
-            let seconds = Duration::from_secs(args.seconds.into());
-            let figure = open_loop::measure(&ground, usize::from(n), args.rate, args.each, seconds).await;
-            tell(args, "latency", ground.end(figure).await?)?;
+        // An agent's slots start many processes: what that takes is no matter of the queue.
+        for &how in args.how.iter().filter(|it| **it != How::Slots) {
+            for &n in &args.executors {
+                let ground = Ground::new(args, config).await?;
+                let seconds = Duration::from_secs(args.seconds.into());
+                let figure = open_loop::measure(&ground, usize::from(n), how, args.rate, args.each, seconds).await;
+                tell(args, "latency", ground.end(figure).await?)?;
+            }
         }
     }
     if wants(What::Enqueue) {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::rehearse::rehearsal;
 use super::{LONG, quick, slow};
 use crate::support::database::Database;
 use crate::support::process::lives;
@@ -30,15 +31,18 @@ async fn a_worker_that_is_told_to_stop_gives_everything_back_uncharged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_at_once() {
     let db = Database::new().await;
-    db.enqueue(&slow(&db, 2));
+    // It saves nothing, so a drain lets it go on.
+    db.enqueue(&rehearsal(&db, "long", "n = 2\nseconds = 60\nsteps = 600"));
     let mut command = db.command(["worker", "--slots", "1"]);
     command.env("JOBCTL_GRACE_MS", "60000");
     let mut worker = crate::support::process::Running::start(command);
     wait_until("a job runs", LONG, async || db.n_running().await == 1).await;
-    // What comes at once is one order: batch systems send it to a process and to its group.
-    worker.signal(Signal::INT);
-    worker.signal(Signal::TERM);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // What comes at once is one order: batch systems send it to a process and to its group. While it is stopped, so that it
+    // finds both, however busy the machine is.
+    for signal in [Signal::STOP, Signal::INT, Signal::TERM, Signal::CONT] {
+        worker.signal(signal);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(worker.is_running());
     assert_eq!(db.n_running().await, 1);
     worker.signal(Signal::INT);

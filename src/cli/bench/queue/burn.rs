@@ -45,7 +45,7 @@ pub(super) async fn measure(
     let after = load::meter(&ground.pool).await?;
     Ok(json!({
         "executors": n_executors,
-        "how": format!("{how:?}").to_lowercase(),
+        "how": how.name(),
         "jobs": n_jobs,
         "seconds": seconds,
         "jobs_per_s": f64::from(n_jobs) / seconds,

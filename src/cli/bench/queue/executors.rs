@@ -44,6 +44,17 @@ struct Shared<Start> {
     on_start: Start,
 }
 
+impl How {
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Batched => "batched",
+            Self::Slots => "slots",
+        }
+    }
+}
+
 impl Executors {
     /// Runs `n` executors until `n_jobs` jobs are done; `on_start` hears of each job just after its claim.
     pub(super) async fn run(
@@ -94,10 +105,13 @@ impl<Start> Shared<Start> {
     }
 
     /// Asks until there is a job. As in an agent, only the first of those who are idle does: a call that something is
-    /// ready wakes one, and whoever gets a job lets the next one look.
+    /// ready wakes one, and whoever gets a job lets the next one look. At a desk they ask together.
     async fn wait(&self, slot: &str) -> anyhow::Result<Claimed> {
         let mut bell = self.bells.ready.subscribe();
-        let _first = self.idle.lock().await;
+        let _first = match self.desk {
+            Some(_) => None,
+            None => Some(self.idle.lock().await),
+        };
         loop {
             bell.mark_unchanged();
             if let Some(job) = self.claim(slot).await? {

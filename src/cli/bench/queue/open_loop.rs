@@ -21,6 +21,7 @@ const N_ENQUEUERS: u32 = 4;
 pub(super) async fn measure(
     ground: &Ground,
     n_executors: usize,
+    how: How,
     rate: u32,
     each: u32,
     length: Duration,
@@ -38,7 +39,7 @@ pub(super) async fn measure(
     };
     let pool = ground.pool.clone();
     let executors =
-        tokio::spawn(async move { Executors::run(&pool, n_executors, How::Single, n_jobs as usize, note).await });
+        tokio::spawn(async move { Executors::run(&pool, n_executors, how, n_jobs as usize, note).await });
     let begun = start.elapsed() + Duration::from_millis(500);
     // Who enqueues is another process than who works, as a rule.
     let enqueuers = database::connect(ground.database.url(), N_ENQUEUERS).await?;
@@ -60,6 +61,7 @@ pub(super) async fn measure(
     let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
     Ok(json!({
         "executors": n_executors,
+        "how": how.name(),
         "rate": rate,
         "each": each,
         "started": waits.len(),
