@@ -112,7 +112,8 @@ def scenarios():
             of = {"executors": 16, "rate": 200, "each": each, "seconds": ask.seconds, **ground}
             for key in ["p50_ms", "p99_ms"]:
                 yield f"start after enqueue at 200 a second, {each} at a time, {key[:3]} in ms{words}", key, {
-                    "jobctl, single": lambda of=of: ours("latency", **of),
+                    "jobctl, single": lambda of=of: ours("latency", "single", **of),
+                    "jobctl, batched": lambda of=of: ours("latency", "batched", **of),
                     "riverqueue": lambda of=of: theirs("riverqueue", **of),
                     "Procrastinate": lambda of=of: theirs("Procrastinate", **of),
                 }
