@@ -239,7 +239,7 @@ pub async fn part_at(pool: &PgPool, hash: &Hash) -> anyhow::Result<Vec<PartAt>> 
     .context("find the package")?;
     rows.into_iter()
         .map(|row| {
-            let Some(part) = Part::ALL.into_iter().find(|it| it.word() == row.part) else {
+            let Some(part) = Part::of_word(&row.part) else {
                 bail!("`{}` is no part of a package", row.part);
             };
             Ok(PartAt { root: PathBuf::from(OsString::from_vec(row.root)), name: row.name, part })

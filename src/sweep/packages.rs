@@ -15,7 +15,7 @@ use super::prompts::{self, Prompt};
 use super::{Sweep, making};
 use crate::job::Hash;
 use crate::job::task::making::{Part, Partition};
-use crate::models::package::Package;
+use crate::models::package::{Layout, Package};
 use crate::models::pipeline::Sizes;
 use crate::models::{hub, vae};
 use crate::train::data::bucket;
@@ -227,7 +227,7 @@ impl Wanted {
 /// No package there, or a file that is missing or cannot be read.
 pub fn hash_part(root: &Path, part: Part) -> anyhow::Result<Hash> {
     let root = root.canonicalize().with_context(|| format!("find {}", root.display()))?;
-    let package = Package::open(&root)?;
+    let package = Package::open_as(&root, Layout::of(part))?;
     let paths = package.files(part)?;
     // All at a time: a part may be ten gigabytes.
     let hashes: HashMap<PathBuf, Hash> = paths
