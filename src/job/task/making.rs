@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&picture).unwrap(), old);
         assert_eq!(serde_json::from_str::<Picture>(&old).unwrap(), picture);
         assert_eq!(picture.key(), Hash::of(old.as_bytes()));
-        let evaluate = Evaluate { picture, reference: None, metrics: Vec::new(), max_pixels: None };
+        let evaluate = Evaluate { picture, reference: None, metrics: Vec::new(), network: None, max_pixels: None };
         let old = format!(r#"[1,{{"kind":"evaluate","picture":{old},"metrics":[]}}]"#);
         assert_eq!(Task::Evaluate(evaluate).key(), Hash::of(old.as_bytes()));
     }

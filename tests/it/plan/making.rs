@@ -82,7 +82,7 @@ fn patches_of_generated_pictures_wait_for_them() {
     let samples: Vec<_> = patches.iter().map(|it| (it.source, it.sample.as_str())).collect();
     assert_eq!(samples, [(2, "a 32x16+0+8"), (3, "a 32x16+0+8"), (3, "p0002 32x16+32+8")]);
     for it in patches {
-        let job = it.job.unwrap();
+        let job = it.jobs[0];
         let Task::Evaluate(task) = &found.jobs[job].task else { panic!("a patch is scored") };
         let parents: Vec<&Task> =
             found.edges.iter().filter(|it| it.child == job).map(|it| &found.jobs[it.parent].task).collect();
@@ -121,7 +121,7 @@ fn drawing(plan: &Plan) -> String {
     }
     for (idx, source) in plan.sources.iter().enumerate() {
         let cells = plan.cells.iter().filter(|it| it.source == idx);
-        let cells: Vec<String> = cells.map(|it| format!("{}={:?}", it.sample, it.job)).collect();
+        let cells: Vec<String> = cells.map(|it| format!("{}={:?}", it.sample, it.jobs.first())).collect();
         text += &format!("{}: {} set {:?}\n", source.name, cells.join(" "), source.set);
     }
     text
