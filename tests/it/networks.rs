@@ -48,7 +48,7 @@ async fn a_sweep_is_scored_through_the_network_that_it_names() {
 
     let hash = hash_part(&golden("clip/whole"), Part::Network).unwrap();
     let row =
-        "select metric || ' ' || variant || ' ' || version || ' ' || count(value) || ' ' || encode(min(network), 'hex')
+        "select metric || ' ' || variant || ' ' || version || ' ' || count(value) || ' ' || min(encode(network, 'hex'))
         from score where network <> '' group by metric, variant, version";
     assert_eq!(db.text(row).await, format!("aesthetics laion 1 3 {hash}"));
     assert_eq!(db.number("select count(*) from score where network = ''").await, 6);

@@ -95,8 +95,11 @@ fn check_laws(plan: &Plan) {
         assert!(cell.source < plan.sources.len());
         for &job in &cell.jobs {
             assert_eq!(plan.jobs[job].subject, Some(cell.key));
+            let network = plan.jobs[job].task.model();
+            assert!(network.is_none() || plan.jobs[job].affinity == network);
+            // What needs a network is of no set's score.
             if let Some(set) = plan.sources[cell.source].set {
-                assert!(edges.contains(&(job, set)));
+                assert_eq!(edges.contains(&(job, set)), network.is_none());
             }
         }
     }

@@ -219,11 +219,14 @@ async fn pictures_are_curated_through_a_network_too() {
     };
     let middles = db.home.path().join("middles");
     fs::create_dir(&middles).unwrap();
-    for n in 0..5 {
-        let bytes = fs::read(data.join(format!("p{n:03}.png"))).unwrap();
-        let picture = jobctl::image::decode(&bytes, u64::MAX).unwrap();
+    for it in fs::read_dir(&data).unwrap().map(|it| it.unwrap().path()) {
+        if it.extension().is_some_and(|it| it == "jsonl") {
+            continue;
+        }
+        let picture = jobctl::image::decode(&fs::read(&it).unwrap(), u64::MAX).unwrap();
         let middle = jobctl::image::apply(picture, &[jobctl::job::task::Step::Crop { size: 96 }]).unwrap();
-        fs::write(middles.join(format!("p{n:03}.png")), jobctl::image::png::encode(&middle)).unwrap();
+        let name = it.with_extension("png");
+        fs::write(middles.join(name.file_name().unwrap()), jobctl::image::png::encode(&middle)).unwrap();
     }
     let lines = db
         .jobctl(["score", "--json", "--metric", "aesthetics", "--network", &option, middles.to_str().unwrap()], 0)

@@ -40,7 +40,7 @@ pub(super) fn curation(block: &Block) -> Vec<Bound> {
             && min > max
         {
             let help = "give the larger one to the key with `max`".to_owned();
-            block.faults.at(&block.key_span(low), format!("no picture has a {name} from {min} to {max}"), help);
+            block.faults.at(&block.key_span(low), format!("no picture's {name} is from {min} to {max}"), help);
         }
         let metric = metrics::TABLE.iter().find(|it| it.name == name).expect("it is in the table").id();
         (min.is_some() || max.is_some()).then_some(Bound { metric, network: None, min, max })
