@@ -7,6 +7,9 @@ use crate::job::Hash;
 use crate::job::task::{MetricId, Task};
 use crate::metrics::{self, Needs};
 
+/// Whether the score of a picture, its reference, a metric and its network exists.
+pub type Known<'a> = dyn Fn(&Hash, Option<&Hash>, &MetricId, Option<&Hash>) -> bool + 'a;
+
 impl Plan {
     /// The plan without the scores that exist. `known` is asked for a picture's key, the key of its
     /// reference where the metric compares, the metric, and the network that it looks through; of set scores for the set's
@@ -15,7 +18,7 @@ impl Plan {
     /// An evaluation with nothing left is dropped; one with less left has another key. A set is
     /// scored again unless its scores are known and none of its pictures is scored anew.
     #[must_use]
-    pub fn trim(self, known: &dyn Fn(&Hash, Option<&Hash>, &MetricId, Option<&Hash>) -> bool) -> Self {
+    pub fn trim(self, known: &Known) -> Self {
         let Self {
             name,
             on_failure,

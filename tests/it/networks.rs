@@ -27,7 +27,7 @@ fn network(name: &str) -> String {
 
 /// Enqueues or runs a sweep where nothing is downloaded.
 fn offline(db: &Database, verb: &[&str], path: &std::path::Path, status: i32) -> Printed {
-    let mut command = db.command(verb.iter().map(|it| it.as_ref()).chain([path.as_os_str()]));
+    let mut command = db.command(verb.iter().map(AsRef::as_ref).chain([path.as_os_str()]));
     command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", db.home.path());
     Printed::of(command.output().unwrap(), status)
 }

@@ -15,12 +15,11 @@ pub enum Fault {
     Failed(anyhow::Error),
 }
 
+/// A network that metrics look through, and what scores by it.
+pub type Loaded = (&'static Network, Box<dyn Scorer>);
+
 /// Loads what `wanted` looks through, each network once; `named` are METRIC=PACKAGE.
-pub fn open(
-    wanted: &[&'static Metric],
-    named: &[String],
-    device: &str,
-) -> Result<Vec<(&'static Network, Box<dyn Scorer>)>, Fault> {
+pub fn open(wanted: &[&'static Metric], named: &[String], device: &str) -> Result<Vec<Loaded>, Fault> {
     let mut networks: Vec<(&'static Network, &str)> = Vec::new();
     for network in wanted.iter().filter_map(|it| metrics::network(it)) {
         if networks.iter().all(|it| it.0.metric != network.metric) {

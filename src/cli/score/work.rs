@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use super::inputs::Input;
+use super::networks::Loaded;
 use crate::image::{Rgb, files};
-use crate::metrics::{self, Metric, Needs, Network, Score, Scorer, Subject};
+use crate::metrics::{self, Metric, Needs, Score, Subject};
 
 /// The most images in memory at once, each with its reference. A metric uses all threads, so that more images would
 /// add little speed.
@@ -19,7 +20,7 @@ pub struct Work<'a> {
     /// What is wanted of each.
     pub wanted: &'a [&'static Metric],
     /// What some of them look through, loaded.
-    pub networks: &'a [(&'static Network, Box<dyn Scorer>)],
+    pub networks: &'a [Loaded],
     /// The threads that the metrics run on.
     pub pool: &'a rayon::ThreadPool,
     /// The limit on an image's size.

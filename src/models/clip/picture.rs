@@ -23,8 +23,8 @@ pub struct Preparation {
     filter: Filter,
     /// What 8-bit levels are multiplied with.
     factor: f64,
-    mean: [f32; 3],
-    deviation: [f32; 3],
+    mean: [f64; 3],
+    deviation: [f64; 3],
 }
 
 impl Default for Preparation {
@@ -93,7 +93,7 @@ impl Preparation {
         let part = (at(width), at(height), crop as u32, crop as u32);
         let middle = resize_part(picture, (width, height), part, self.filter);
         let level = |channel: usize| {
-            let (mean, deviation) = (self.mean[channel], self.deviation[channel]);
+            let (mean, deviation) = (self.mean[channel] as f32, self.deviation[channel] as f32);
             let normalised = move |it: &u8| ((f64::from(*it) * self.factor) as f32 - mean) / deviation;
             middle.pixels.iter().skip(channel).step_by(3).map(normalised)
         };
