@@ -1,11 +1,13 @@
 //! The metrics as a table: what each is called, what it needs, which way is better, and how it is computed.
 //!
 //! A new metric is a file below this one, whose `GROUP` holds its rows and the function that computes them,
-//! and that group's name in `GROUPS`.
+//! and that group's name in `GROUPS`. One that looks through a network says which, and how it is loaded.
 
+mod aesthetics;
 pub mod compression;
 pub mod glcm;
 mod names;
+pub mod network;
 pub mod pixel;
 pub mod shift;
 pub mod ssim;
@@ -14,6 +16,7 @@ use crate::image::Rgb;
 use crate::job::task::MetricId;
 
 pub use names::{UnknownMetric, find, parse};
+pub use network::{Network, Scorer};
 
 /// What a metric is computed from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,13 +70,21 @@ impl Metric {
 /// Rows that are computed together because they share work.
 struct Group {
     rows: &'static [Metric],
-    /// One score for each of `wanted`, which are rows of this group.
-    score: fn(wanted: &[&'static Metric], subject: &Subject) -> Vec<Score>,
+    score: How,
     /// The score of a set, for rows that are pooled.
     pool: fn(items: &[PoolItem]) -> Option<f64>,
 }
 
-const GROUPS: [Group; 5] = [glcm::GROUP, compression::GROUP, pixel::GROUP, ssim::GROUP, shift::GROUP];
+/// How scores are computed.
+enum How {
+    /// Of the pixels: one score for each of `wanted`, which are rows of this group.
+    Alone(fn(wanted: &[&'static Metric], subject: &Subject) -> Vec<Score>),
+    /// By a network, which must be loaded.
+    Through(&'static Network),
+}
+
+const GROUPS: [Group; 6] =
+    [glcm::GROUP, compression::GROUP, pixel::GROUP, ssim::GROUP, shift::GROUP, aesthetics::GROUP];
 
 const N_METRICS: usize = {
     let mut n = 0;
@@ -138,16 +149,35 @@ pub struct Score {
     pub note: Option<String>,
 }
 
+impl Score {
+    fn without_network(metric: &'static Metric) -> Self {
+        Self { metric, value: Err("its network is not loaded".to_owned()), note: None }
+    }
+}
+
+/// The network that a metric looks through, if it does.
+pub fn network(metric: &Metric) -> Option<&'static Network> {
+    match GROUPS.iter().find(|it| it.rows.contains(metric))?.score {
+        How::Alone(_) => None,
+        How::Through(network) => Some(network),
+    }
+}
+
 /// Scores of `subject`, in the order of `wanted`. Work that several of them share is done once.
 ///
-/// Runs on the current rayon pool; values do not depend on its size.
+/// Runs on the current rayon pool; values do not depend on its size. Those that look through a network have no value here:
+/// a [`Scorer`] gives it.
 pub fn evaluate(wanted: &[&'static Metric], subject: &Subject) -> Vec<Score> {
     let mut scores: Vec<Option<Score>> = vec![None; wanted.len()];
     for group in &GROUPS {
         let (places, rows): (Vec<_>, Vec<_>) =
             wanted.iter().copied().enumerate().filter(|(_, it)| group.rows.contains(it)).unzip();
         if !rows.is_empty() {
-            for (place, score) in places.into_iter().zip((group.score)(&rows, subject)) {
+            let found = match group.score {
+                How::Alone(score) => score(&rows, subject),
+                How::Through(_) => rows.iter().map(|it| Score::without_network(it)).collect(),
+            };
+            for (place, score) in places.into_iter().zip(found) {
                 scores[place] = Some(score);
             }
         }

@@ -6,6 +6,8 @@ pub mod noise;
 pub mod schedule;
 pub mod package;
 pub mod hub;
+mod config;
+pub mod clip;
 pub mod text;
 pub mod sd3;
 pub mod vae;

@@ -180,8 +180,9 @@ pub struct Cell {
     pub sample: String,
     /// Its picture's key.
     pub key: Hash,
-    /// The job that scores it: index into [`Plan::jobs`]; none where nothing is left to score.
-    pub job: Option<usize>,
+    /// The jobs that score it: indices into [`Plan::jobs`]. First that of the metrics that need no network, then one for each
+    /// network; none where nothing is left to score.
+    pub jobs: Vec<usize>,
     /// The file that the picture is made from, absolute; none for what a model makes of a prompt.
     pub path: Option<PathBuf>,
     /// What the picture shows, where somebody said so: the prompt of what a model makes.

@@ -9,6 +9,7 @@ pub mod fault;
 pub mod finetune;
 pub mod inventory;
 pub mod making;
+pub mod networks;
 pub mod packages;
 pub mod patches;
 pub mod prompts;
@@ -281,6 +282,10 @@ pub struct Evaluation {
     pub max_pixels: Option<u64>,
     /// What scoring asks of a slot.
     pub needs: Arc<Needs>,
+    /// What metrics look through.
+    pub networks: Vec<networks::Named>,
+    /// What scoring by these asks of a slot: it loads a model.
+    pub network_needs: Arc<Needs>,
 }
 
 impl Sweep {

@@ -252,8 +252,10 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
     } else {
         let known = KnownScores::load(&mut tx, &plan).await?;
         let metrics = metrics(&plan);
-        let trimmed = (!known.is_empty())
-            .then(|| plan.clone().trim(&|picture, reference, metric| known.contains(picture, reference, metric)));
+        let trimmed = (!known.is_empty()).then(|| {
+            plan.clone()
+                .trim(&|picture, reference, metric, network| known.contains(picture, reference, metric, network))
+        });
         let rest = trimmed.as_ref().unwrap_or(&plan);
         let submitted = submit::submit(&mut tx, rest, &key, &text, &metrics, &machine::program()).await?;
         record_plan(&mut tx, submitted.sweep, &plan).await?;

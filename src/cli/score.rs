@@ -1,6 +1,7 @@
 //! `jobctl score`: metrics of image files, without a database.
 
 mod inputs;
+mod networks;
 mod table;
 mod work;
 
@@ -23,7 +24,8 @@ use crate::metrics::{self, Metric, Needs, PoolItem};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   jobctl score --metric glcm_score,compression_ratio photos
-  jobctl score --metric 'ssim:*,psnr' --reference originals --json outputs > scores.jsonl")]
+  jobctl score --metric 'ssim:*,psnr' --reference originals --json outputs > scores.jsonl
+  jobctl score --metric aesthetics --network aesthetics=models/clip-vit-large-patch14 --device cuda:0 outputs")]
 pub struct Args {
     /// Metrics, separated by commas: NAME is its default variant, NAME:VARIANT another, NAME:* all
     #[arg(long, value_name = "NAME[,NAME…]", required = true, value_parser = NonEmptyStringValueParser::new())]
@@ -34,6 +36,12 @@ pub struct Args {
     /// Where the references are: the same relative path and name, any ending
     #[arg(long, value_name = "DIR")]
     reference: Option<PathBuf>,
+    /// The weights that a metric looks through: a folder, or a name on Hugging Face [default: those of its definition]
+    #[arg(long, value_name = "METRIC=PACKAGE")]
+    network: Vec<String>,
+    /// Where these networks compute: cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Refuse images of more pixels
     #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
     max_pixels: u64,
@@ -82,7 +90,7 @@ struct SetLine<'a> {
 /// Scores what the arguments name and prints as it goes.
 ///
 /// # Errors
-/// Threads cannot be started or standard output not be written.
+/// A network cannot be found or loaded, threads cannot be started or standard output not be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let wanted = match wanted(args) {
         Ok(wanted) => wanted,
@@ -91,10 +99,18 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Misused);
         }
     };
+    let networks = match networks::open(&wanted, &args.network, &args.device) {
+        Ok(networks) => networks,
+        Err(networks::Fault::Misused(message)) => {
+            eprintln!("error: {message}");
+            return Ok(Outcome::Misused);
+        }
+        Err(networks::Fault::Failed(error)) => return Err(error),
+    };
     let (inputs, sets) = inputs::find(&args.paths, args.reference.as_deref());
     let threads = args.threads.map_or(0, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let work = Work { wanted: &wanted, pool: &pool, max_pixels: args.max_pixels };
+    let work = Work { wanted: &wanted, networks: &networks, pool: &pool, max_pixels: args.max_pixels };
     ended(if args.json { print_json(&work, &inputs, &sets) } else { table::print(&work, &inputs, &sets) })
 }
 

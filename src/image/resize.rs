@@ -1,5 +1,7 @@
 //! Resizing to Pillow's very bytes: `Image.resize` of 8-bit RGB (Pillow's Resample.c), rows first, then columns.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::Rgb;
@@ -44,7 +46,8 @@ struct Window {
     weights: Vec<i32>,
 }
 
-fn windows(from: usize, to: usize, filter: Filter) -> Vec<Window> {
+/// Those of some of the `to` pixels of the new line.
+fn windows(from: usize, to: usize, some: Range<usize>, filter: Filter) -> Vec<Window> {
     let scale = from as f64 / to as f64;
     let wide = scale.max(1.0);
     let support = filter.support() * wide;
@@ -61,7 +64,7 @@ fn windows(from: usize, to: usize, filter: Filter) -> Vec<Window> {
         };
         Window { first, weights: raw.into_iter().map(fixed).collect() }
     };
-    (0..to).map(window).collect()
+    some.map(window).collect()
 }
 
 /// The picture at another size, of at least one pixel.
@@ -70,8 +73,24 @@ pub fn resize(image: &Rgb, width: u32, height: u32, filter: Filter) -> Rgb {
         return image.clone();
     }
     let (width, height) = (width.max(1), height.max(1));
-    let image = if image.width == width { image.clone() } else { rows(image, width, filter) };
-    if image.height == height { image } else { columns(&image, height, filter) }
+    let across = windows(image.width as usize, width as usize, 0..width as usize, filter);
+    let down = windows(image.height as usize, height as usize, 0..height as usize, filter);
+    let image = if image.width == width { image.clone() } else { rows(image, &across) };
+    if image.height == height { image } else { columns(&image, &down) }
+}
+
+/// A part of the picture at another size, `to`: what [`resize`] gives, and no more of it is computed. The part is told by
+/// its left and upper edge, width and height.
+///
+/// # Panics
+/// The part does not lie inside, or the picture has no pixels.
+pub fn resize_part(image: &Rgb, to: (u32, u32), part: (u32, u32, u32, u32), filter: Filter) -> Rgb {
+    let (x, y, width, height) = part;
+    assert!(u64::from(x) + u64::from(width) <= to.0.into() && u64::from(y) + u64::from(height) <= to.1.into());
+    let some = |at: u32, n: u32| at as usize..(at + n) as usize;
+    let across = windows(image.width as usize, to.0 as usize, some(x, width), filter);
+    let down = windows(image.height as usize, to.1 as usize, some(y, height), filter);
+    columns(&rows(image, &across), &down)
 }
 
 const HALF: i32 = 1 << (BITS - 1);
@@ -80,13 +99,12 @@ fn clamped(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
 
-fn rows(image: &Rgb, width: u32, filter: Filter) -> Rgb {
-    let windows = windows(image.width as usize, width as usize, filter);
-    let mut to = Rgb::new(width, image.height);
+fn rows(image: &Rgb, windows: &[Window]) -> Rgb {
+    let mut to = Rgb::new(windows.len() as u32, image.height);
     let stride = to.stride();
     to.pixels.par_chunks_mut(stride).zip(image.pixels.par_chunks(image.stride())).for_each(|(to, from)| {
         let from = from.as_chunks::<3>().0;
-        for (to, window) in to.as_chunks_mut::<3>().0.iter_mut().zip(&windows) {
+        for (to, window) in to.as_chunks_mut::<3>().0.iter_mut().zip(windows) {
             let mut sums = [HALF; 3];
             for (pixel, weight) in from[window.first..].iter().zip(&window.weights) {
                 for (sum, value) in sums.iter_mut().zip(pixel) {
@@ -99,11 +117,10 @@ fn rows(image: &Rgb, width: u32, filter: Filter) -> Rgb {
     to
 }
 
-fn columns(image: &Rgb, height: u32, filter: Filter) -> Rgb {
-    let windows = windows(image.height as usize, height as usize, filter);
-    let mut to = Rgb::new(image.width, height);
+fn columns(image: &Rgb, windows: &[Window]) -> Rgb {
+    let mut to = Rgb::new(image.width, windows.len() as u32);
     let stride = to.stride();
-    to.pixels.par_chunks_mut(stride).zip(&windows).for_each(|(to, window)| {
+    to.pixels.par_chunks_mut(stride).zip(windows).for_each(|(to, window)| {
         let mut sums = vec![HALF; stride];
         for (from, weight) in image.pixels[window.first * stride..].chunks(stride).zip(&window.weights) {
             for (sum, value) in sums.iter_mut().zip(from) {

@@ -170,6 +170,10 @@ pub struct Evaluate {
     pub reference: Option<Picture>,
     /// Which scores are wanted.
     pub metrics: Vec<MetricId>,
+    /// The network that all of them look through, by the hash of its files; none for metrics that need none, so that their
+    /// keys are what they were before any did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Hash>,
     /// Refuse larger files; unset is the built-in limit of 2^28 pixels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pixels: Option<u64>,
@@ -339,7 +343,7 @@ impl Task {
         self.precision() == Some(Precision::Bf16)
     }
 
-    /// The part of a package that it loads ([`making::Part`]), if it loads one: the hash of its files, or the key of the
+    /// The part of a package that it loads ([`making::Part`]) or the network, if it loads one: the hash of its files, or the key of the
     /// job that trains it.
     pub fn model(&self) -> Option<Hash> {
         match self {
@@ -349,8 +353,19 @@ impl Task {
             Self::Reconstruct(it) => Some(it.model),
             Self::Prepare(it) => it.model,
             Self::Finetune(it) => Some(it.model),
-            Self::Evaluate(_) | Self::Pool(_) | Self::Judge(_) | Self::Caption(_) | Self::Rehearse(_) => None,
+            Self::Evaluate(it) => it.network,
+            Self::Pool(_) | Self::Judge(_) | Self::Caption(_) | Self::Rehearse(_) => None,
         }
+    }
+
+    /// Everything of that kind that it loads: its own [`model`](Self::model), and what it needs on the way.
+    pub fn models(&self) -> Vec<Hash> {
+        let others = match self {
+            Self::Prepare(it) => it.curation.iter().filter_map(|it| it.network).collect(),
+            Self::Finetune(it) => it.samples.iter().map(|it| it.vae).collect(),
+            _ => Vec::new(),
+        };
+        self.model().into_iter().chain(others).collect()
     }
 
     /// Equal work has an equal key and is done once, whichever sweep asks for it. How a run is watched and saved is not in

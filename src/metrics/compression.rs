@@ -1,6 +1,6 @@
 //! Compression Ratio: bytes of the raw pixels per byte of the JPEG file, after Diffusion-4K (arXiv 2503.18352).
 
-use super::{Better, Group, Metric, Needs, PoolItem, Score, Subject};
+use super::{Better, Group, How, Metric, Needs, PoolItem, Score, Subject};
 use crate::image::{Rgb, jpeg};
 
 const JPEG95: Metric = Metric {
@@ -21,7 +21,7 @@ const FILE: Metric = Metric {
     ..JPEG95
 };
 
-pub(super) const GROUP: Group = Group { rows: &[JPEG95, FILE], score, pool };
+pub(super) const GROUP: Group = Group { rows: &[JPEG95, FILE], score: How::Alone(score), pool };
 
 fn score(wanted: &[&'static Metric], subject: &Subject) -> Vec<Score> {
     wanted

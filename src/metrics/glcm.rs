@@ -9,7 +9,7 @@ pub mod texture;
 
 use rayon::prelude::*;
 
-use super::{Better, Group, Metric, Needs, Score, Subject};
+use super::{Better, Group, How, Metric, Needs, Score, Subject};
 use crate::image::Rgb;
 use count::{Counter, LEVELS, PATCH, Patch, Sink};
 use entropy::{Entropy, EntropyTables};
@@ -77,7 +77,7 @@ pub(super) const GROUP: Group = Group {
             ..TEXTURE
         },
     ],
-    score,
+    score: How::Alone(score),
     pool: |_| None,
 };
 

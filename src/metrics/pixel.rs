@@ -1,6 +1,6 @@
 //! PSNR and NMSE: what follows from the squared differences of pixels.
 
-use super::{Better, Group, Metric, Needs, Score, Subject};
+use super::{Better, Group, How, Metric, Needs, Score, Subject};
 use crate::image::Rgb;
 
 const PSNR: Metric = Metric {
@@ -40,7 +40,7 @@ pub(super) const GROUP: Group = Group {
             ..NMSE
         },
     ],
-    score,
+    score: How::Alone(score),
     pool: |_| None,
 };
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Better, Group, Metric, Needs, Score, Subject};
+use super::{Better, Group, How, Metric, Needs, Score, Subject};
 use crate::image::Rgb;
 
 /// How far is looked along each axis, in pixels.
@@ -20,7 +20,7 @@ pub(super) const GROUP: Group = Group {
                 each axis; the remark says by how many.",
         pooled: false,
     }],
-    score,
+    score: How::Alone(score),
     pool: |_| None,
 };
 

@@ -2,7 +2,7 @@
 
 mod map;
 
-use super::{Better, Group, Metric, Needs, Score, Subject};
+use super::{Better, Group, How, Metric, Needs, Score, Subject};
 use crate::image::Rgb;
 use map::{Means, Window};
 
@@ -29,7 +29,8 @@ const UNIFORM: Metric = Metric {
     ..TORCHMETRICS
 };
 
-pub(super) const GROUP: Group = Group { rows: &[TORCHMETRICS, SKIMAGE, UNIFORM], score, pool: |_| None };
+pub(super) const GROUP: Group =
+    Group { rows: &[TORCHMETRICS, SKIMAGE, UNIFORM], score: How::Alone(score), pool: |_| None };
 
 fn score(wanted: &[&'static Metric], subject: &Subject) -> Vec<Score> {
     // Both Gaussian readings come out of one map.

@@ -13,7 +13,8 @@ use anyhow::{Context, bail, ensure};
 use hf_hub::api::sync::ApiBuilder;
 use hf_hub::{Cache, Repo, RepoType};
 
-use super::package::{self, Package, Part, STEMS, TOKENIZER_FILES, TOKENIZER_SETTINGS};
+use super::clip::picture;
+use super::package::{self, Layout, Package, STEMS, TOKENIZER_FILES, TOKENIZER_SETTINGS};
 use fetch::{Fault, Remote};
 
 /// The folder of a package: `name` itself where that is a folder, or else the Hugging Face name `owner/name` or
@@ -25,10 +26,18 @@ use fetch::{Fault, Remote};
 /// Neither a folder nor such a name; no such package, or access to it refused; not in the cache while offline; no
 /// network; no space. Each says what to do.
 pub fn locate(name: &str) -> anyhow::Result<PathBuf> {
+    locate_as(name, Layout::Diffusers)
+}
+
+/// The same of a folder of this layout.
+///
+/// # Errors
+/// Those of [`locate`].
+pub fn locate_as(name: &str, layout: Layout) -> anyhow::Result<PathBuf> {
     if Path::new(name).is_dir() {
         return Ok(PathBuf::from(name));
     }
-    Hub::from_env().locate(name)
+    Hub::from_env().locate_as(name, layout)
 }
 
 /// Where packages are looked for.
@@ -99,12 +108,20 @@ impl Hub {
     /// # Errors
     /// Those of [`locate`].
     pub fn locate(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.locate_as(name, Layout::Diffusers)
+    }
+
+    /// The same of a folder of this layout.
+    ///
+    /// # Errors
+    /// Those of [`locate`].
+    pub fn locate_as(&self, name: &str, layout: Layout) -> anyhow::Result<PathBuf> {
         let Some(wanted) = Name::parse(name) else {
             bail!(
                 "`{name}` is neither a folder here nor a name on the Hugging Face hub (owner/name or owner/name@revision)"
             )
         };
-        let cached = self.cached(&wanted);
+        let cached = self.cached(&wanted, layout);
         if self.offline {
             return cached.with_context(|| {
                 format!(
@@ -118,7 +135,7 @@ impl Hub {
         {
             return Ok(folder);
         }
-        match self.download(&wanted) {
+        match self.download(&wanted, layout) {
             Ok(folder) => Ok(folder),
             // Who has the package can go on working while the hub cannot be reached.
             Err(Fault::Unreachable(error)) => match cached {
@@ -141,7 +158,7 @@ impl Hub {
     }
 
     /// The snapshot that the cache has of a name.
-    fn cached(&self, wanted: &Name) -> anyhow::Result<PathBuf> {
+    fn cached(&self, wanted: &Name, layout: Layout) -> anyhow::Result<PathBuf> {
         let commit = if wanted.is_pinned() {
             wanted.revision.clone()
         } else {
@@ -152,13 +169,13 @@ impl Hub {
         };
         ensure!(is_commit(&commit), "the cache notes `{commit}` as the commit of {}", wanted.id);
         let folder = self.snapshot(wanted, &commit);
-        let complete =
-            Package::open(&folder).and_then(|package| Part::ALL.iter().try_for_each(|it| package.files(*it).map(drop)));
+        let complete = Package::open_as(&folder, layout)
+            .and_then(|package| layout.parts().iter().try_for_each(|it| package.files(*it).map(drop)));
         complete.context("the copy in the cache is not complete")?;
         Ok(folder)
     }
 
-    fn download(&self, wanted: &Name) -> Result<PathBuf, Fault> {
+    fn download(&self, wanted: &Name, layout: Layout) -> Result<PathBuf, Fault> {
         let cache = Cache::new(self.cache.clone());
         let token = self.token.clone();
         let endpoint = self.endpoint.trim_end_matches('/').to_owned();
@@ -176,9 +193,14 @@ impl Hub {
         // All files are those of one commit, whatever is pushed meanwhile.
         let repo = api.repo(Repo::with_revision(wanted.id.clone(), RepoType::Model, listing.commit.clone()));
         let mut remote = Remote::new(repo, self.folder(wanted), snapshot.clone(), listing);
-        remote.fetch(&["model_index.json".to_owned()])?;
-        let components = package::components(&snapshot.join("model_index.json"))?;
-        let files = wanted_files(&components, &mut remote)?;
+        let files = match layout {
+            Layout::Diffusers => {
+                remote.fetch(&["model_index.json".to_owned()])?;
+                let components = package::components(&snapshot.join("model_index.json"))?;
+                wanted_files(&components, &mut remote)?
+            }
+            Layout::Transformers => network_files(&mut remote)?,
+        };
         remote.fetch(&files)?;
 
         let note = self.folder(wanted).join("refs").join(&wanted.revision);
@@ -225,21 +247,31 @@ fn wanted_files(components: &BTreeMap<String, String>, remote: &mut Remote) -> R
     Ok(files)
 }
 
+/// What is read of a network.
+fn network_files(remote: &mut Remote) -> Result<Vec<String>, Fault> {
+    let mut files = weight_files("", remote)?;
+    files.push("config.json".to_owned());
+    files.extend([picture::FILE.to_owned()].into_iter().filter(|it| remote.has(it)));
+    Ok(files)
+}
+
+/// The weights in a folder of the package; the empty one is the package's own.
 fn weight_files(component: &str, remote: &mut Remote) -> Result<Vec<String>, Fault> {
+    let folder = if component.is_empty() { String::new() } else { format!("{component}/") };
     for stem in STEMS {
-        let single = format!("{component}/{stem}.safetensors");
+        let single = format!("{folder}{stem}.safetensors");
         if remote.has(&single) {
             return Ok(vec![single]);
         }
-        let index = format!("{component}/{stem}.safetensors.index.json");
+        let index = format!("{folder}{stem}.safetensors.index.json");
         if remote.has(&index) {
             remote.fetch(std::slice::from_ref(&index))?;
             let shards = package::shards(&remote.snapshot.join(&index))?;
-            return Ok(shards.into_iter().map(|it| format!("{component}/{it}")).collect());
+            return Ok(shards.into_iter().map(|it| format!("{folder}{it}")).collect());
         }
     }
     Err(anyhow::anyhow!(
-        "there is neither {component}/{}.safetensors nor {component}/{}.safetensors, whole or in shards; other forms \
+        "there is neither {folder}{}.safetensors nor {folder}{}.safetensors, whole or in shards; other forms \
          (.bin, fp16 variants) are not read",
         STEMS[0],
         STEMS[1]

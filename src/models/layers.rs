@@ -26,6 +26,11 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
+    /// How many numbers come out.
+    pub fn n_out(&self) -> usize {
+        self.weight.dims()[0]
+    }
+
     /// `x` [.., n_in] to [.., n_out].
     ///
     /// # Errors

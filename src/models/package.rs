@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::clip::picture;
 use crate::job::Hash;
 pub use crate::job::task::making::Part;
 
@@ -18,6 +19,33 @@ pub(super) const TOKENIZER_SETTINGS: [&str; 3] =
     ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 /// The older files of a tokenizer's vocabulary, which count where there is no `tokenizer.json`.
 pub(super) const TOKENIZER_FILES: [&str; 3] = ["vocab.json", "merges.txt", "spiece.model"];
+
+/// How a folder of weights is laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layout {
+    /// A pipeline of diffusers: a model_index.json, and a folder a component.
+    Diffusers,
+    /// One network of transformers: config.json, its weights and, for pictures, preprocessor_config.json.
+    Transformers,
+}
+
+impl Layout {
+    /// That of the folders which have such a part.
+    pub fn of(part: Part) -> Self {
+        match part {
+            Part::Text | Part::Denoiser | Part::Vae => Self::Diffusers,
+            Part::Network => Self::Transformers,
+        }
+    }
+
+    /// What of it is read.
+    pub fn parts(self) -> &'static [Part] {
+        match self {
+            Self::Diffusers => &Part::ALL,
+            Self::Transformers => &[Part::Network],
+        }
+    }
+}
 
 /// A package on this machine's disk.
 #[derive(Clone, Debug)]
@@ -47,6 +75,24 @@ impl Package {
         Ok(Self { name: folder.display().to_string(), root: folder.to_owned(), components })
     }
 
+    /// Opens a folder of either layout; a network's has no components.
+    ///
+    /// # Errors
+    /// It is of the other layout, or of none.
+    pub fn open_as(folder: &Path, layout: Layout) -> anyhow::Result<Self> {
+        if layout == Layout::Diffusers {
+            return Self::open(folder);
+        }
+        ensure!(folder.is_dir(), "{} is no folder", folder.display());
+        let help = if folder.join("model_index.json").exists() { ", but the package of a pipeline" } else { "" };
+        ensure!(
+            folder.join("config.json").exists(),
+            "{} has no config.json: it is no network in the layout of transformers{help}",
+            folder.display()
+        );
+        Ok(Self { name: folder.display().to_string(), root: folder.to_owned(), components: BTreeMap::new() })
+    }
+
     /// Whether it has this component.
     pub fn has(&self, component: &str) -> bool {
         self.components.contains_key(component)
@@ -62,7 +108,8 @@ impl Package {
         self.folder(component).join(config_name(component))
     }
 
-    /// The safetensors files of a component: one, or the shards that its index names.
+    /// The safetensors files of a component, or of a network, whose component is empty: one, or the shards that its index
+    /// names.
     ///
     /// # Errors
     /// There is neither, or a shard is missing.
@@ -74,7 +121,7 @@ impl Package {
 
     /// The same, and the index where there is one.
     fn weight_files(&self, component: &str) -> anyhow::Result<Vec<PathBuf>> {
-        let folder = self.folder(component);
+        let folder = if component.is_empty() { self.root.clone() } else { self.folder(component) };
         for stem in STEMS {
             let single = folder.join(format!("{stem}.safetensors"));
             if single.exists() {
@@ -149,6 +196,7 @@ impl Package {
             }
             Part::Denoiser => (vec!["transformer"], &["scheduler", "vae"]),
             Part::Vae => (vec!["vae"], &[]),
+            Part::Network => return self.network_files(),
         };
         let mut files = Vec::new();
         for component in components {
@@ -159,6 +207,14 @@ impl Package {
             ensure!(path.is_file(), "{} is missing", path.display());
             files.push(path);
         }
+        files.sort_unstable();
+        Ok(files)
+    }
+
+    /// The files of a network that are read.
+    fn network_files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut files = self.weight_files("")?;
+        files.extend(["config.json", picture::FILE].map(|it| self.root.join(it)).into_iter().filter(|it| it.exists()));
         files.sort_unstable();
         Ok(files)
     }

@@ -1,7 +1,6 @@
 //! Prompts to what Stable Diffusion 3 is conditioned on: two CLIPs and, where the package has it, a T5.
 
 pub mod clip;
-mod config;
 mod encoded;
 pub mod t5;
 pub mod tokenizer;
@@ -11,10 +10,10 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use candle_core::{DType, Device, Tensor};
 
+use super::config::Keys;
 use super::package::Package;
 use super::weights::Weights;
 use clip::ClipText;
-use config::Keys;
 pub use encoded::Encoded;
 use encoded::{ClipStates, T5States};
 use t5::T5Encoder;

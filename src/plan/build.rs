@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use rayon::prelude::*;
 
 use super::expand::{Recipe, recipes};
 use super::{Cell, Edge, EdgeKind, Job, Plan, asking, making, patches, rehearse, training};
 use crate::job::Hash;
 use crate::job::task::{Evaluate, MetricId, Picture, Pool, Step, Task};
-use crate::metrics::{Metric, Needs};
-use crate::sweep::{Inventory, SourceFile, Sweep};
+use crate::metrics::{self, Metric, Needs};
+use crate::sweep::{Inventory, SourceFile, Sweep, networks};
 
 /// Expands a sweep. Looks at nothing but its arguments.
 ///
@@ -23,11 +23,11 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
     let recipes = recipes(sweep)?;
     let references = References::new(sweep, inventory, &recipes);
     // Hashing is most of the work, and no source needs another's.
-    let scored: Vec<Vec<(Cell, Option<Job>)>> = recipes
+    let scored: Vec<Vec<(Cell, Vec<Job>)>> = recipes
         .par_iter()
         .enumerate()
-        .map(|(source, recipe)| cells(source, recipe, sweep, &inventory.blocks[recipe.root], &references))
-        .collect();
+        .map(|(source, recipe)| cells(source, recipe, sweep, inventory, &references))
+        .collect::<anyhow::Result<_>>()?;
     let n_recipes = recipes.len();
     let captions = asking::captions(sweep, inventory)?;
     let n_cells = scored.iter().map(Vec::len).sum::<usize>();
@@ -54,27 +54,31 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
     asking::place_captions(sweep, captions, &mut plan, &mut by_key);
     let makers = making::place(&made, &mut plan, &mut by_key);
     asking::join_prompts(&mut plan, &by_key);
-    for (mut cell, job) in scored.into_iter().flatten() {
-        cell.job = job.map(|job| place(&mut plan.jobs, &mut by_key, job));
+    for (mut cell, jobs) in scored.into_iter().flatten() {
+        cell.jobs = jobs.into_iter().map(|job| place(&mut plan.jobs, &mut by_key, job)).collect();
         plan.cells.push(cell);
     }
     for (source_idx, source) in made.into_iter().enumerate() {
         plan.sources.push(source.source);
         for (cell_idx, cell) in source.cells.into_iter().enumerate() {
-            let job = cell.evaluate.map(|job| place(&mut plan.jobs, &mut by_key, job));
+            let jobs =
+                cell.evaluations.into_iter().map(|job| place(&mut plan.jobs, &mut by_key, job)).collect::<Vec<_>>();
             let parent = makers[source_idx][cell_idx];
-            plan.edges.extend(job.map(|child| Edge { parent, child, kind: EdgeKind::Needs }));
-            plan.cells.push(Cell { source: n_recipes + source_idx, job, ..cell.cell });
+            plan.edges.extend(jobs.iter().map(|&child| Edge { parent, child, kind: EdgeKind::Needs }));
+            plan.cells.push(Cell { source: n_recipes + source_idx, jobs, ..cell.cell });
         }
     }
     for source in patched {
         let place_of_source = plan.sources.len();
         plan.sources.push(source.source);
         for it in source.cells {
-            let job = it.evaluate.map(|job| place(&mut plan.jobs, &mut by_key, job));
-            let parent = it.made.map(|(source, cell)| makers[source][cell]);
-            plan.edges.extend(parent.zip(job).map(|(parent, child)| Edge { parent, child, kind: EdgeKind::Needs }));
-            plan.cells.push(Cell { source: place_of_source, job, ..it.cell });
+            let jobs =
+                it.evaluations.into_iter().map(|job| place(&mut plan.jobs, &mut by_key, job)).collect::<Vec<_>>();
+            if let Some((source, cell)) = it.made {
+                let parent = makers[source][cell];
+                plan.edges.extend(jobs.iter().map(|&child| Edge { parent, child, kind: EdgeKind::Needs }));
+            }
+            plan.cells.push(Cell { source: place_of_source, jobs, ..it.cell });
         }
     }
     rehearse::add(sweep, &mut plan, &mut by_key);
@@ -96,8 +100,8 @@ pub fn plan(sweep: &Sweep, inventory: &Inventory) -> anyhow::Result<Plan> {
         };
         let child = place(&mut plan.jobs, &mut by_key, job);
         plan.sources[cells[0].source].set = Some(child);
-        let parents = cells.iter().filter_map(|it| it.job);
-        plan.edges.extend(parents.map(|parent| Edge { parent, child, kind: EdgeKind::After }));
+        let parents = cells.iter().filter_map(|it| alone(it, &plan.jobs).map(|it| it.0)).collect::<Vec<_>>();
+        plan.edges.extend(parents.into_iter().map(|parent| Edge { parent, child, kind: EdgeKind::After }));
     }
     if let Some(looks) = looks {
         asking::judge(sweep, &looks, &makers, &mut plan, &mut by_key)?;
@@ -158,14 +162,83 @@ pub(super) fn compares(sweep: &Sweep) -> bool {
     sweep.evaluate.metrics.iter().any(|it| it.needs == Needs::Reference)
 }
 
-/// The metrics that fit a picture: with a reference or without, in a file of its own or not.
-pub(super) fn wanted(sweep: &Sweep, has_reference: bool, is_file: bool) -> Vec<MetricId> {
+/// The metrics by which one job scores a picture.
+pub(super) struct Batch {
+    /// What they look through.
+    network: Option<Hash>,
+    metrics: Vec<MetricId>,
+    compares: bool,
+}
+
+/// The metrics that fit a picture — with a reference or without, in a file of its own or not —, job by job: those that need
+/// no network, then those of each.
+///
+/// # Errors
+/// A network that was not looked up.
+pub(super) fn wanted(
+    sweep: &Sweep,
+    inventory: &Inventory,
+    has_reference: bool,
+    is_file: bool,
+) -> anyhow::Result<Vec<Batch>> {
+    let mut batches: Vec<(Option<&str>, Batch)> = Vec::new();
     let fits = |it: &&&Metric| match it.needs {
         Needs::Pixels => true,
         Needs::File => is_file,
         Needs::Reference => has_reference,
     };
-    sweep.evaluate.metrics.iter().filter(fits).map(|it| it.id()).collect()
+    for metric in sweep.evaluate.metrics.iter().filter(fits) {
+        let of = metrics::network(metric).map(|it| it.metric);
+        let place = match batches.iter().position(|it| it.0 == of) {
+            Some(place) => place,
+            None => {
+                let package = networks::of(metric, &sweep.evaluate.networks);
+                let found =
+                    package.map(|it| inventory.networks.get(it).with_context(|| format!("`{it}` was not looked up")));
+                let network = found.transpose()?.map(|it| it.hash);
+                batches.push((of, Batch { network, metrics: Vec::new(), compares: false }));
+                batches.len() - 1
+            }
+        };
+        let batch = &mut batches[place].1;
+        batch.metrics.push(metric.id());
+        batch.compares |= metric.needs == Needs::Reference;
+    }
+    batches.sort_by_key(|it| it.0);
+    Ok(batches.into_iter().map(|it| it.1).collect())
+}
+
+/// The jobs that score a picture, whose key is `key`.
+pub(super) fn evaluations(
+    sweep: &Sweep,
+    batches: &[Batch],
+    picture: &Picture,
+    key: Hash,
+    reference: Option<&(Picture, Hash)>,
+    megapixels: f32,
+) -> Vec<Job> {
+    let job = |batch: &Batch| {
+        let reference = reference.filter(|_| batch.compares);
+        let task = Task::Evaluate(Evaluate {
+            picture: picture.clone(),
+            reference: reference.map(|it| it.0.clone()),
+            metrics: batch.metrics.clone(),
+            network: batch.network,
+            max_pixels: sweep.evaluate.max_pixels,
+        });
+        let needs = if batch.network.is_some() { &sweep.evaluate.network_needs } else { &sweep.evaluate.needs };
+        Job {
+            key: task.key(),
+            task,
+            subject: Some(key),
+            reference: reference.map(|it| it.1),
+            // A slot has one network in memory, and one picture.
+            affinity: batch.network.or(Some(picture.content)),
+            megapixels,
+            needs: needs.clone(),
+        }
+    };
+    batches.iter().map(job).collect()
 }
 
 /// The block and the crops of the pictures that a source's are compared with: damage with what it
@@ -186,39 +259,24 @@ fn cells(
     source: usize,
     recipe: &Recipe,
     sweep: &Sweep,
-    files: &[SourceFile],
+    inventory: &Inventory,
     references: &References,
-) -> Vec<(Cell, Option<Job>)> {
+) -> anyhow::Result<Vec<(Cell, Vec<Job>)>> {
+    let files = &inventory.blocks[recipe.root];
     let is_file = recipe.steps.is_empty();
-    let (alone, compared) = (wanted(sweep, false, is_file), wanted(sweep, true, is_file));
+    let (alone, compared) = (wanted(sweep, inventory, false, is_file)?, wanted(sweep, inventory, true, is_file)?);
     let from = compared_with(recipe, sweep).map(|it| &references.pictures[&it]);
     let cell = |(idx, file): (usize, &SourceFile)| {
         let picture = Picture::of_file(file.content, recipe.steps.clone());
         let key = picture.key();
         let idx = if recipe.damaged { Some(idx) } else { references.by_sample.get(file.sample.as_str()).copied() };
         let reference = from.and_then(|from| Some(&from[idx?]));
-        let metrics = if reference.is_some() { &compared } else { &alone };
-        let job = (!metrics.is_empty()).then(|| {
-            let task = Task::Evaluate(Evaluate {
-                picture,
-                reference: reference.map(|it| it.0.clone()),
-                metrics: metrics.clone(),
-                max_pixels: sweep.evaluate.max_pixels,
-            });
-            Job {
-                key: task.key(),
-                task,
-                subject: Some(key),
-                reference: reference.map(|it| it.1),
-                affinity: Some(file.content),
-                megapixels: megapixels(file, &recipe.steps),
-                needs: sweep.evaluate.needs.clone(),
-            }
-        });
+        let batches = if reference.is_some() { &compared } else { &alone };
+        let jobs = evaluations(sweep, batches, &picture, key, reference, megapixels(file, &recipe.steps));
         let (sample, path, caption) = (file.sample.clone(), Some(file.path.clone()), file.caption.clone());
-        (Cell { source, sample, key, job: None, path, caption }, job)
+        (Cell { source, sample, key, jobs: Vec::new(), path, caption }, jobs)
     };
-    files.iter().enumerate().map(cell).collect()
+    Ok(files.iter().enumerate().map(cell).collect())
 }
 
 /// The crops among the steps: they keep a picture and its damaged likeness the same size.
@@ -236,20 +294,22 @@ pub(super) fn megapixels(file: &SourceFile, steps: &[Step]) -> f32 {
     (f64::from(width.min(side)) * f64::from(height.min(side)) / 1e6) as f32
 }
 
+/// The job that scores a cell by metrics that need no network.
+fn alone<'a>(cell: &Cell, jobs: &'a [Job]) -> Option<(usize, &'a Evaluate)> {
+    cell.jobs.iter().find_map(|&it| match &jobs[it].task {
+        Task::Evaluate(task) if task.network.is_none() => Some((it, task)),
+        _ => None,
+    })
+}
+
 /// The set scores of one source, of those metrics that its pictures are scored by.
 fn pool(cells: &[Cell], jobs: &[Job], wanted: &[&'static Metric]) -> Option<Task> {
-    let asked: Vec<&Evaluate> = cells
-        .iter()
-        .filter_map(|it| match &jobs[it.job?].task {
-            Task::Evaluate(evaluate) => Some(evaluate),
-            _ => None,
-        })
-        .collect();
+    let asked: Vec<&Evaluate> = cells.iter().filter_map(|it| alone(it, jobs).map(|it| it.1)).collect();
     let pooled = wanted.iter().filter(|it| it.pooled).map(|it| it.id());
     let metrics: Vec<MetricId> = pooled.filter(|it| asked.iter().any(|task| task.metrics.contains(it))).collect();
     if metrics.is_empty() {
         return None;
     }
-    let pictures: BTreeSet<Hash> = cells.iter().filter(|it| it.job.is_some()).map(|it| it.key).collect();
+    let pictures: BTreeSet<Hash> = cells.iter().filter(|it| alone(it, jobs).is_some()).map(|it| it.key).collect();
     Some(Task::Pool(Pool { metrics, pictures: pictures.into_iter().collect() }))
 }

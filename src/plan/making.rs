@@ -6,14 +6,14 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::asking::{Captioned, size_after};
-use super::build::{self, References, compares, megapixels, wanted};
+use super::build::{self, References, compares, evaluations, megapixels, wanted};
 use super::training::Models;
 use super::{Cell, Edge, EdgeKind, Job, Making, Plan, Source};
 use crate::job::Hash;
 use crate::job::needs::Needs;
 use crate::job::task::asking::Words;
 use crate::job::task::making::{Decode, Denoise, Encode, Part, Precision, Reconstruct, Settings};
-use crate::job::task::{Evaluate, MetricId, Picture, Step, Task};
+use crate::job::task::{Picture, Step, Task};
 use crate::sweep::making::{Generate, GeneratePoint, Prompts, Reconstruct as Block, ReconstructPoint};
 use crate::sweep::{Inventory, SourceFile, Sweep};
 
@@ -35,8 +35,8 @@ pub(super) struct MadeCell {
     pub(super) words: Option<Words>,
     /// The jobs that make it by stages, each of which needs all of the stage before: the last has one job.
     stages: Vec<Vec<Job>>,
-    /// The job that scores it.
-    pub(super) evaluate: Option<Job>,
+    /// The jobs that score it.
+    pub(super) evaluations: Vec<Job>,
 }
 
 impl MadeCell {
@@ -70,7 +70,7 @@ pub(super) fn sources(
             }
         };
         for point in block.points() {
-            sources.push(generated(sweep, block, &point, &prompts, models, references)?);
+            sources.push(generated(sweep, inventory, block, &point, &prompts, models, references)?);
         }
     }
     for block in &sweep.reconstruct {
@@ -106,6 +106,7 @@ pub(super) fn place(made: &[Made], plan: &mut Plan, by_key: &mut HashMap<Hash, u
 
 fn generated(
     sweep: &Sweep,
+    inventory: &Inventory,
     block: &Generate,
     point: &GeneratePoint,
     prompts: &[(&str, Words)],
@@ -126,7 +127,7 @@ fn generated(
         job(Task::Encode(task), None, 0.0, &needs)
     };
     let without = negative.as_deref().map(|it| encode(it, None));
-    let (alone, compared) = (wanted(sweep, false, true), wanted(sweep, true, true));
+    let (alone, compared) = (wanted(sweep, inventory, false, true)?, wanted(sweep, inventory, true, true)?);
     let cells = prompts.iter().map(|(sample, words)| {
         let (prompt, caption) = match words {
             Words::Text(text) => (text.as_str(), None),
@@ -168,8 +169,8 @@ fn generated(
         let picture = Picture::of_job(decode.key());
         let subject = Some(picture.key());
         let reference = references.of_generated(sweep, sample);
-        let metrics = if reference.is_some() { &compared } else { &alone };
-        let evaluate = evaluate(sweep, &picture, reference, metrics, megapixels);
+        let batches = if reference.is_some() { &compared } else { &alone };
+        let evaluations = evaluations(sweep, batches, &picture, picture.key(), reference, megapixels);
         let encodes = [with].into_iter().chain(without.clone()).collect();
         MadeCell {
             cell: cell(sample, &picture, None, (!prompt.is_empty()).then_some(prompt)),
@@ -180,7 +181,7 @@ fn generated(
                 vec![job(denoise, subject, megapixels, &needs)],
                 vec![job(decode, subject, megapixels, &needs)],
             ],
-            evaluate,
+            evaluations,
         }
     });
     let making = Making::Generated {
@@ -212,7 +213,7 @@ fn reconstructed(
     let package = models.get(model)?;
     let vae = package.part(model, Part::Vae)?;
     let images = sweep.images.get(block.of).with_context(|| format!("`{}` is of no [[images]] block", block.name))?;
-    let metrics = wanted(sweep, compares(sweep), true);
+    let batches = wanted(sweep, inventory, compares(sweep), true)?;
     let needs = Arc::new(block.wants.needs(point.dtype == Precision::Bf16));
     let cells = inventory.blocks[block.of].iter().map(|file| {
         let original = Picture::of_file(file.content, original_steps(file, images.crop, package.factor));
@@ -233,7 +234,7 @@ fn reconstructed(
             size: file.size.map(|it| size_after(it, &original.steps)),
             words: file.caption.clone().map(Words::Text),
             stages: vec![vec![job(task, subject, megapixels, &needs)]],
-            evaluate: evaluate(sweep, &picture, reference.as_ref(), &metrics, megapixels),
+            evaluations: evaluations(sweep, &batches, &picture, picture.key(), reference.as_ref(), megapixels),
         }
     });
     let making = Making::Reconstructed {
@@ -266,39 +267,12 @@ fn job(task: Task, subject: Option<Hash>, megapixels: f32, needs: &Arc<Needs>) -
     Job { key: task.key(), affinity: task.model(), task, subject, reference: None, megapixels, needs: needs.clone() }
 }
 
-fn evaluate(
-    sweep: &Sweep,
-    picture: &Picture,
-    reference: Option<&(Picture, Hash)>,
-    metrics: &[MetricId],
-    megapixels: f32,
-) -> Option<Job> {
-    if metrics.is_empty() {
-        return None;
-    }
-    let task = Task::Evaluate(Evaluate {
-        picture: picture.clone(),
-        reference: reference.map(|it| it.0.clone()),
-        metrics: metrics.to_vec(),
-        max_pixels: sweep.evaluate.max_pixels,
-    });
-    Some(Job {
-        key: task.key(),
-        task,
-        subject: Some(picture.key()),
-        reference: reference.map(|it| it.1),
-        affinity: Some(picture.content),
-        megapixels,
-        needs: sweep.evaluate.needs.clone(),
-    })
-}
-
 fn cell(sample: &str, picture: &Picture, file: Option<&SourceFile>, caption: Option<&str>) -> Cell {
     Cell {
         source: 0,
         sample: sample.to_owned(),
         key: picture.key(),
-        job: None,
+        jobs: Vec::new(),
         path: file.map(|it| it.path.clone()),
         caption: caption.map(str::to_owned),
     }

@@ -5,12 +5,11 @@ use std::collections::HashSet;
 use anyhow::{bail, ensure};
 
 use super::asking::size_after;
-use super::build::wanted;
+use super::build::{Batch, evaluations, wanted};
 use super::expand::Recipe;
 use super::making::Made;
 use super::{Cell, Job, Source};
-use crate::job::Hash;
-use crate::job::task::{Evaluate, Picture, Step, Task};
+use crate::job::task::{Picture, Step};
 use crate::labels::Area;
 use crate::sweep::patches::{PatchBox, Patches};
 use crate::sweep::{Inventory, Sweep};
@@ -25,8 +24,8 @@ pub(super) struct Patched {
 pub(super) struct PatchCell {
     /// Its cell; the caller says which source's it is and which job scores it.
     pub(super) cell: Cell,
-    /// The job that scores it.
-    pub(super) evaluate: Option<Job>,
+    /// The jobs that score it.
+    pub(super) evaluations: Vec<Job>,
     /// Of what a model makes: the places of its source and its cell among what models make.
     pub(super) made: Option<(usize, usize)>,
 }
@@ -60,6 +59,7 @@ pub(super) fn sources(
 ) -> anyhow::Result<Vec<Patched>> {
     let (n_blocks, n_read) = (sweep.patches.len(), inventory.patches.len());
     ensure!(n_blocks == n_read, "the sweep has {n_blocks} [[patches]] blocks, its inventory {n_read}");
+    let batches = wanted(sweep, inventory, false, false)?;
     let mut patched = Vec::new();
     for (block, boxes) in sweep.patches.iter().zip(&inventory.patches) {
         let from = from(block, inventory, recipes, made);
@@ -79,7 +79,7 @@ pub(super) fn sources(
             let mut cells = Vec::new();
             for it in boxes.iter().filter(|it| is_of(it, source)) {
                 for whole in source.cells.iter().filter(|whole| whole.sample == it.sample) {
-                    let cell = cell(sweep, whole, it.area);
+                    let cell = cell(sweep, &batches, whole, it.area);
                     if seen.insert(cell.cell.key) {
                         cells.push(cell);
                     }
@@ -167,32 +167,20 @@ fn check(block: &Patches, it: &PatchBox, from: &[From], is_elsewhere: &dyn Fn(&s
     Ok(())
 }
 
-fn cell(sweep: &Sweep, whole: &Whole, area: Area) -> PatchCell {
+fn cell(sweep: &Sweep, batches: &[Batch], whole: &Whole, area: Area) -> PatchCell {
     let Area { x, y, width, height } = area;
     let mut picture = whole.picture.clone();
     picture.steps.push(Step::Patch { x, y, width, height });
-    let (key, content): (Hash, Hash) = (picture.key(), picture.content);
-    let metrics = wanted(sweep, false, false);
-    let evaluate = (!metrics.is_empty()).then(|| {
-        let max_pixels = sweep.evaluate.max_pixels;
-        let task = Task::Evaluate(Evaluate { picture, reference: None, metrics, max_pixels });
-        Job {
-            key: task.key(),
-            task,
-            subject: Some(key),
-            reference: None,
-            affinity: Some(content),
-            megapixels: (f64::from(width) * f64::from(height) / 1e6) as f32,
-            needs: sweep.evaluate.needs.clone(),
-        }
-    });
+    let key = picture.key();
+    let megapixels = (f64::from(width) * f64::from(height) / 1e6) as f32;
+    let evaluations = evaluations(sweep, batches, &picture, key, None, megapixels);
     let cell = Cell {
         source: 0,
         sample: format!("{} {width}x{height}+{x}+{y}", whole.sample),
         key,
-        job: None,
+        jobs: Vec::new(),
         path: whole.path.cloned(),
         caption: whole.caption.cloned(),
     };
-    PatchCell { cell, evaluate, made: whole.made }
+    PatchCell { cell, evaluations, made: whole.made }
 }

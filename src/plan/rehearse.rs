@@ -38,7 +38,14 @@ pub(super) fn add(sweep: &Sweep, plan: &mut Plan, by_key: &mut HashMap<Hash, usi
                 needs: block.needs.clone(),
             };
             let job = Some(place(&mut plan.jobs, by_key, job));
-            plan.cells.push(Cell { source, sample: idx.to_string(), key: picture, job, path: None, caption: None });
+            plan.cells.push(Cell {
+                source,
+                sample: idx.to_string(),
+                key: picture,
+                jobs: job.into_iter().collect(),
+                path: None,
+                caption: None,
+            });
         }
     }
 }

@@ -10,10 +10,12 @@ use super::{Edge, EdgeKind, Job, Plan, Training};
 use crate::job::Hash;
 use crate::job::needs::Needs;
 use crate::job::task::Task;
-use crate::job::task::finetune::{Drawn, Finetune, Prepare, Samples, Shown, Text};
+use crate::job::task::finetune::{Bound, Drawn, Finetune, Prepare, Samples, Shown, Text};
 use crate::job::task::making::{Encode, Part, Precision};
+use crate::metrics;
 use crate::sweep::finetune::Point;
 use crate::sweep::inventory::{Data, DataFile};
+use crate::sweep::networks::{self, Named};
 use crate::sweep::{Inventory, Sweep};
 use crate::train::data::bucket;
 
@@ -72,7 +74,8 @@ pub(super) fn place(
         for point in &block.points {
             let base = models.get(&point.model)?.clone();
             let is_bf16 = point.task.dtype == Precision::Bf16;
-            let work = Work { point, base: &base, needs: Arc::new(block.wants.needs(is_bf16)), plan, by_key };
+            let needs = Arc::new(block.wants.needs(is_bf16));
+            let work = Work { point, base: &base, networks: &block.networks, inventory, needs, plan, by_key };
             let key = work.place(data)?;
             let mut model = base;
             model.parts.insert(point.part(), key);
@@ -99,6 +102,8 @@ pub(super) fn tie(plan: &mut Plan, by_key: &HashMap<Hash, usize>) {
 struct Work<'a> {
     point: &'a Point,
     base: &'a Model,
+    networks: &'a [Named],
+    inventory: &'a Inventory,
     needs: Arc<Needs>,
     plan: &'a mut Plan,
     by_key: &'a mut HashMap<Hash, usize>,
@@ -190,6 +195,7 @@ impl Work<'_> {
             _ => None,
         };
         let buckets: Vec<_> = point.buckets.iter().map(|it| bucket(point.cut.side, *it, base.unit)).collect();
+        let curation = self.curation()?;
         let mut keys = Vec::new();
         for shard in pictures.chunks(SHARD) {
             let mut task = Prepare {
@@ -200,7 +206,7 @@ impl Work<'_> {
                 latent: point.latent,
                 seed: point.data_seed,
                 dtype: if model.is_some() { point.task.dtype } else { Precision::F32 },
-                curation: point.curation.clone(),
+                curation: curation.clone(),
                 buckets: buckets.clone(),
             };
             if !is_learnt {
@@ -217,6 +223,18 @@ impl Work<'_> {
             parents.push(self.add(task));
         }
         Ok(keys)
+    }
+
+    /// The bounds, each with what its metric looks through.
+    fn curation(&self) -> anyhow::Result<Vec<Bound>> {
+        let bound = |it: &Bound| {
+            let metric = metrics::find(&it.metric).with_context(|| format!("{} is not in the table", it.metric))?;
+            let package = networks::of(metric, self.networks);
+            let found =
+                package.map(|it| self.inventory.networks.get(it).with_context(|| format!("`{it}` was not looked up")));
+            Ok(Bound { network: found.transpose()?.map(|it| it.hash), ..it.clone() })
+        };
+        self.point.curation.iter().map(bound).collect()
     }
 
     fn add(&mut self, task: Task) -> usize {

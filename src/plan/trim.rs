@@ -7,15 +7,18 @@ use crate::job::Hash;
 use crate::job::task::{MetricId, Task};
 use crate::metrics::{self, Needs};
 
+/// Whether the score of a picture, its reference, a metric and its network exists.
+pub type Known<'a> = dyn Fn(&Hash, Option<&Hash>, &MetricId, Option<&Hash>) -> bool + 'a;
+
 impl Plan {
     /// The plan without the scores that exist. `known` is asked for a picture's key, the key of its
-    /// reference where the metric compares, and the metric; of set scores for the set's key
-    /// ([`Pool::set_key`](crate::job::task::Pool::set_key)) and the metric.
+    /// reference where the metric compares, the metric, and the network that it looks through; of set scores for the set's
+    /// key ([`Pool::set_key`](crate::job::task::Pool::set_key)) and the metric.
     ///
     /// An evaluation with nothing left is dropped; one with less left has another key. A set is
     /// scored again unless its scores are known and none of its pictures is scored anew.
     #[must_use]
-    pub fn trim(self, known: &dyn Fn(&Hash, Option<&Hash>, &MetricId) -> bool) -> Self {
+    pub fn trim(self, known: &Known) -> Self {
         let Self {
             name,
             on_failure,
@@ -44,7 +47,7 @@ impl Plan {
                 Task::Evaluate(evaluate) => {
                     let n_metrics = evaluate.metrics.len();
                     let subject = job.subject.unwrap_or_else(|| evaluate.picture.key());
-                    let reference = job.reference;
+                    let (reference, network) = (job.reference, evaluate.network);
                     let mut still_compares = false;
                     evaluate.metrics.retain(|it| {
                         let compares = match compares.get(it) {
@@ -54,7 +57,7 @@ impl Plan {
                                 *compares.entry(it.clone()).or_insert(found)
                             }
                         };
-                        let wanted = !known(&subject, reference.as_ref().filter(|_| compares), it);
+                        let wanted = !known(&subject, reference.as_ref().filter(|_| compares), it, network.as_ref());
                         still_compares |= wanted && compares;
                         wanted
                     });
@@ -81,7 +84,7 @@ impl Plan {
                 Task::Pool(pool) => {
                     let set = pool.set_key();
                     let waits = parents.get(&idx).is_some_and(|it| it.iter().any(|&parent| places[parent].is_some()));
-                    waits || !pool.metrics.iter().all(|it| known(&set, None, it))
+                    waits || !pool.metrics.iter().all(|it| known(&set, None, it, None))
                 }
             };
             places.push(has_work.then(|| {
@@ -93,7 +96,7 @@ impl Plan {
         }
 
         for cell in &mut cells {
-            cell.job = cell.job.and_then(|it| places[it]);
+            cell.jobs = cell.jobs.iter().filter_map(|it| places[*it]).collect();
         }
         for source in &mut sources {
             source.set = source.set.and_then(|it| places[it]);

@@ -152,7 +152,7 @@ pub const CHECKS: [Check; 19] = [
         means: "means and counts in reports are wrong",
         mend: "delete the later rows of each",
         query: "select 'image ' || image_id || ': ' || metric || ':' || variant || '@' || version as finding
-            from score group by image_id, metric, variant, version, reference having count(*) > 1",
+            from score group by image_id, metric, variant, version, reference, network having count(*) > 1",
     },
     Check {
         name: "judged",

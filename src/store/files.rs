@@ -70,7 +70,9 @@ impl FileHashes {
         let (mut paths, mut bytes, mut mtimes, mut contents) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut widths, mut heights) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
-        let weights = inventory.packages.values().flat_map(|it| &it.files).map(|it| (&it.0, it.1, None));
+        let weights = inventory.packages.values().flat_map(|it| &it.files);
+        let weights = weights.chain(inventory.networks.values().flat_map(|it| &it.files));
+        let weights = weights.map(|it| (&it.0, it.1, None));
         for (path, content, size) in inventory.pictures().chain(weights) {
             let path = path.as_os_str().as_bytes().to_vec();
             let stamp = self.fresh.get(&path);

@@ -239,7 +239,7 @@ pub async fn part_at(pool: &PgPool, hash: &Hash) -> anyhow::Result<Vec<PartAt>> 
     .context("find the package")?;
     rows.into_iter()
         .map(|row| {
-            let Some(part) = Part::ALL.into_iter().find(|it| it.word() == row.part) else {
+            let Some(part) = Part::of_word(&row.part) else {
                 bail!("`{}` is no part of a package", row.part);
             };
             Ok(PartAt { root: PathBuf::from(OsString::from_vec(row.root)), name: row.name, part })
@@ -247,25 +247,26 @@ pub async fn part_at(pool: &PgPool, hash: &Hash) -> anyhow::Result<Vec<PartAt>> 
         .collect()
 }
 
-/// Keeps where a sweep's packages are.
+/// Keeps where a sweep's packages and networks are.
 ///
 /// # Errors
 /// Postgres is out of reach.
 pub async fn save_parts(tx: &mut Tx<'_>, inventory: &Inventory) -> anyhow::Result<()> {
-    for (name, package) in &inventory.packages {
-        for (part, hash) in &package.parts {
-            sqlx::query!(
-                "insert into package_part (hash, root, name, part) values ($1, $2, $3, $4)
+    let packages = inventory.packages.iter();
+    let packages = packages.flat_map(|(name, it)| it.parts.iter().map(move |part| (name, &it.root, *part.0, *part.1)));
+    let networks = inventory.networks.iter().map(|(name, it)| (name, &it.root, Part::Network, it.hash));
+    for (name, root, part, hash) in packages.chain(networks) {
+        sqlx::query!(
+            "insert into package_part (hash, root, name, part) values ($1, $2, $3, $4)
                 on conflict (hash, root) do update set name = excluded.name, seen_at = now()",
-                &hash.0[..],
-                package.root.as_os_str().as_bytes(),
-                name,
-                part.word()
-            )
-            .execute(&mut **tx)
-            .await
-            .context("keep where the packages are")?;
-        }
+            &hash.0[..],
+            root.as_os_str().as_bytes(),
+            name,
+            part.word()
+        )
+        .execute(&mut **tx)
+        .await
+        .context("keep where the packages are")?;
     }
     Ok(())
 }

@@ -201,8 +201,10 @@ async fn read_sweep(pool: &PgPool, row: i32, night: &mut Night) -> anyhow::Resul
             array_agg(cell.idx order by cell.idx, score.scored_at) as \"cells!\",
             array_agg(score.value order by cell.idx, score.scored_at) as \"values!: Vec<Option<f64>>\"
         from cell
+        join sweep on sweep.id = cell.sweep_id
         join image on image.picture = cell.picture
         join score on score.image_id = image.id and score.reference in ('', cell.reference)
+            and encode(score.network, 'hex') = coalesce(sweep.networks ->> score.metric, '')
         where cell.sweep_id = $1 and score.scored_at <= $2
         group by cell.source_idx, score.metric, score.variant, score.version
         order by cell.source_idx, score.metric, score.variant, score.version",

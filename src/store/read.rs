@@ -281,11 +281,13 @@ async fn scores(
         "select pair.picture as \"picture!\", pair.reference as \"reference!\",
             score.metric, score.variant, score.version, score.value, score.why, score.note
         from (select distinct picture, reference from cell where sweep_id = $1) as pair
+        join sweep on sweep.id = $1
         join image on image.picture = pair.picture
         join score on score.image_id = image.id and score.reference in ('', pair.reference)
         join unnest($2::text[], $3::text[], $4::int[]) as wanted (metric, variant, version)
             on wanted.metric = score.metric and wanted.variant = score.variant and wanted.version = score.version
-        where $5::timestamptz is null or score.scored_at <= $5",
+        where encode(score.network, 'hex') = coalesce(sweep.networks ->> score.metric, '')
+            and ($5::timestamptz is null or score.scored_at <= $5)",
         sweep,
         &names,
         &variants,

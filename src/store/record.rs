@@ -1,6 +1,6 @@
 //! Writing: what a sweep compares, and the results of its jobs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Context;
 use sqlx::types::Json;
@@ -52,6 +52,7 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
         row.maybe(making.as_deref(), Row::jsonb)
     })
     .await?;
+    record_networks(tx, sweep, plan).await?;
     training::record_plan(tx, sweep, plan).await?;
     // In the order of the pictures' index: neighbours go to the same page.
     let mut cells: Vec<(usize, &Cell)> = plan.cells.iter().enumerate().collect();
@@ -73,12 +74,32 @@ pub async fn record_plan(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Re
         row.int4(i32::try_from(cell.source)?)?;
         row.text(&cell.sample)?;
         row.hash(&cell.key)?;
-        match cell.job.and_then(|job| plan.jobs[job].reference) {
+        match cell.jobs.iter().find_map(|job| plan.jobs[*job].reference) {
             Some(reference) => row.hash(&reference),
             None => row.no_bytes(),
         }
     })
     .await
+}
+
+/// What the sweep's metrics look through, by metric.
+async fn record_networks(tx: &mut Tx<'_>, sweep: i32, plan: &Plan) -> anyhow::Result<()> {
+    let mut networks: BTreeMap<&str, String> = BTreeMap::new();
+    for job in &plan.jobs {
+        if let Task::Evaluate(Evaluate { metrics, network: Some(network), .. }) = &job.task {
+            for it in metrics.iter().filter(|it| !networks.contains_key(it.metric.as_str())).collect::<Vec<_>>() {
+                networks.insert(&it.metric, network.to_string());
+            }
+        }
+    }
+    if networks.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!("update sweep set networks = $2 where id = $1", sweep, Json(networks) as _)
+        .execute(&mut **tx)
+        .await
+        .context("write what the metrics look through")?;
+    Ok(())
 }
 
 fn set_key(task: &Task) -> Hash {
@@ -113,6 +134,7 @@ pub async fn record_image(
     }
     let image = image_id(tx, &task.picture, made, preview.map(|it| it.0)).await?;
     let reference = task.reference.as_ref().map(|it| it.key().0.to_vec()).unwrap_or_default();
+    let network = task.network.map(|it| it.0.to_vec()).unwrap_or_default();
     let n = scores.len();
     let (mut names, mut variants, mut versions) = (Vec::with_capacity(n), Vec::with_capacity(n), Vec::with_capacity(n));
     let (mut references, mut values) = (Vec::with_capacity(n), Vec::with_capacity(n));
@@ -127,15 +149,15 @@ pub async fn record_image(
         notes.push(score.note.clone());
     }
     sqlx::query!(
-        "insert into score (image_id, metric, variant, version, reference, value, why, note, job_id)
-        select $1, fresh.*, $2
+        "insert into score (image_id, metric, variant, version, reference, value, why, note, job_id, network)
+        select $1, fresh.*, $2, $10
         from unnest($3::text[], $4::text[], $5::int[], $6::bytea[], $7::float8[], $8::text[], $9::text[])
             as fresh (metric, variant, version, reference, value, why, note)
         where not exists (
             select
             from score
             where score.image_id = $1 and score.metric = fresh.metric and score.variant = fresh.variant
-                and score.version = fresh.version and score.reference = fresh.reference
+                and score.version = fresh.version and score.reference = fresh.reference and score.network = $10
         )",
         image,
         job.0,
@@ -146,6 +168,7 @@ pub async fn record_image(
         &values as &[Option<f64>],
         &whys as &[Option<String>],
         &notes as &[Option<String>],
+        &network,
     )
     .execute(&mut **tx)
     .await
@@ -201,9 +224,12 @@ pub async fn record_set(tx: &mut Tx<'_>, job: JobId, task: &Pool, scores: &[SetS
     Ok(())
 }
 
-/// Which scores exist: of a picture, with or without a reference, by a metric.
+/// A score: of a picture, with or without a reference, by a metric that looks through a network or not.
+type Known = (Hash, Option<Hash>, MetricId, Option<Hash>);
+
+/// Which scores exist.
 #[derive(Debug, Default)]
-pub struct KnownScores(HashSet<(Hash, Option<Hash>, MetricId)>);
+pub struct KnownScores(HashSet<Known>);
 
 impl KnownScores {
     /// Reads which scores of a plan's pictures exist.
@@ -221,7 +247,7 @@ impl KnownScores {
         let pictures: HashSet<Hash> = plan.cells.iter().map(|it| it.key).collect();
         let pictures: Vec<Vec<u8>> = pictures.into_iter().map(|it| it.0.to_vec()).collect();
         let rows = sqlx::query!(
-            "select image.picture, score.reference, score.metric, score.variant, score.version
+            "select image.picture, score.reference, score.metric, score.variant, score.version, score.network
             from image join score on score.image_id = image.id
             where image.picture = any($1)",
             &pictures
@@ -232,10 +258,11 @@ impl KnownScores {
         let known = rows
             .into_iter()
             .map(|row| {
-                let reference = if row.reference.is_empty() { None } else { Some(row.reference.try_into()?) };
+                let hash = |it: Vec<u8>| if it.is_empty() { Ok(None) } else { Hash::try_from(it).map(Some) };
+                let (reference, network) = (hash(row.reference)?, hash(row.network)?);
                 let version = u32::try_from(row.version)?;
                 let metric = MetricId { metric: row.metric, variant: row.variant, version };
-                Ok((row.picture.try_into()?, reference, metric))
+                Ok((row.picture.try_into()?, reference, metric, network))
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Self(known))
@@ -247,7 +274,13 @@ impl KnownScores {
     }
 
     /// Whether this score exists.
-    pub fn contains(&self, picture: &Hash, reference: Option<&Hash>, metric: &MetricId) -> bool {
-        !self.0.is_empty() && self.0.contains(&(*picture, reference.copied(), metric.clone()))
+    pub fn contains(
+        &self,
+        picture: &Hash,
+        reference: Option<&Hash>,
+        metric: &MetricId,
+        network: Option<&Hash>,
+    ) -> bool {
+        !self.0.is_empty() && self.0.contains(&(*picture, reference.copied(), metric.clone(), network.copied()))
     }
 }

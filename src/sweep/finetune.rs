@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Sweep;
 use super::datasets::Split;
+use super::networks::Named;
 use super::resources::Wants;
 use crate::job::task::finetune::{Bound, Drawn, Finetune as Task};
 use crate::job::task::making::Part;
@@ -20,6 +21,8 @@ pub struct Finetune {
     pub caption: Option<String>,
     /// The points, the first axis of the file slowest.
     pub points: Vec<Point>,
+    /// What the metrics of its bounds look through.
+    pub networks: Vec<Named>,
     /// What its jobs ask of a slot.
     pub wants: Wants,
     /// Where `data` stands in the file.

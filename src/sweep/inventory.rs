@@ -13,6 +13,7 @@ use anyhow::{Context, bail, ensure};
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
+use super::networks::NetworkFiles;
 use super::packages::PackageFiles;
 use super::patches::{self, PatchBox};
 use super::prompts::Prompt;
@@ -41,6 +42,8 @@ pub struct Inventory {
     pub data: Vec<Data>,
     /// The packages, by the names that the sweep has for them.
     pub packages: BTreeMap<String, PackageFiles>,
+    /// What metrics look through, by the names that the sweep has for it.
+    pub networks: BTreeMap<String, NetworkFiles>,
 }
 
 /// A folder of pictures to train on.

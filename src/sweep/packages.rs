@@ -12,10 +12,10 @@ use super::fault::{Collector, Faults};
 use super::inventory::{HashCache, Inventory, Progress, hash_file, hash_files};
 use super::making::Places;
 use super::prompts::{self, Prompt};
-use super::{Sweep, making};
+use super::{Sweep, making, networks};
 use crate::job::Hash;
 use crate::job::task::making::{Part, Partition};
-use crate::models::package::Package;
+use crate::models::package::{Layout, Package};
 use crate::models::pipeline::Sizes;
 use crate::models::{hub, vae};
 use crate::train::data::bucket;
@@ -27,6 +27,8 @@ pub struct Resources {
     prompts: Vec<Vec<Prompt>>,
     /// The packages by the names that the sweep has for them.
     packages: BTreeMap<String, Wanted>,
+    /// What metrics look through.
+    networks: networks::Found,
     /// What is trained on.
     data: Datasets,
     /// Which `[[images]]` blocks show only what a `[[finetune]]` block holds out: the indices of both.
@@ -103,6 +105,7 @@ impl Sweep {
             resources.find(&models, &block.places, &[Part::Vae], base, &faults);
             resources.check_partitions(&models, &block.partition.values, &block.places, &faults);
         }
+        resources.networks = networks::find(self, base, &faults);
         match faults.finish() {
             Some(faults) => Err(faults),
             None => Ok(resources),
@@ -188,6 +191,7 @@ impl Resources {
             files.retain(|it| shown.contains(&it.content));
             ensure!(!files.is_empty(), "none of the pictures of an [[images]] block is held out by its `held_out_of`");
         }
+        inventory.networks = networks::hashed(self.networks, cache, progress)?;
         for (name, wanted) in self.packages {
             let mut files: BTreeMap<PathBuf, Hash> = BTreeMap::new();
             let mut parts = BTreeMap::new();
@@ -227,7 +231,7 @@ impl Wanted {
 /// No package there, or a file that is missing or cannot be read.
 pub fn hash_part(root: &Path, part: Part) -> anyhow::Result<Hash> {
     let root = root.canonicalize().with_context(|| format!("find {}", root.display()))?;
-    let package = Package::open(&root)?;
+    let package = Package::open_as(&root, Layout::of(part))?;
     let paths = package.files(part)?;
     // All at a time: a part may be ten gigabytes.
     let hashes: HashMap<PathBuf, Hash> = paths

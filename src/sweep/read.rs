@@ -7,6 +7,7 @@ mod finetune;
 mod limits;
 mod making;
 mod names;
+mod networks;
 mod patches;
 mod rehearse;
 mod resources;
@@ -45,7 +46,7 @@ const TOP: &[&str] = &[
 ];
 const N_TOP: usize = 4;
 const IMAGES: &[&str] = &["name", "path", "captions", "model", "crop", "held_out_of"];
-const EVALUATE: &[&str] = &["metrics", "reference", "max_pixels", "resources"];
+const EVALUATE: &[&str] = &["metrics", "networks", "reference", "max_pixels", "resources"];
 
 /// Blocks that sweeps are going to have: no misspellings.
 const LATER: &[&str] = &["labels", "report", "schedule"];
@@ -152,6 +153,8 @@ fn top<'a>(table: &'a DeTable<'a>, end: usize, faults: &'a Collector) -> Sweep {
         reference: None,
         max_pixels: None,
         needs: Arc::default(),
+        networks: Vec::new(),
+        network_needs: Arc::default(),
     });
     let name = name.unwrap_or_default().value;
     Sweep {
@@ -293,8 +296,15 @@ fn evaluation(block: &Block, names: &Names, around: &Wants, has_originals: bool)
             }
         }
     }
-    let needs = resources::wants(block, "[evaluate.resources]", &around.labels_only()).needs(false);
-    Some(Evaluation { metrics: rows.into_values().collect(), reference, max_pixels, needs: Arc::new(needs) })
+    let metrics: Vec<&'static Metric> = rows.into_values().collect();
+    let networks = networks::networks(block, &metrics, &|it| format!("add \"{it}\" to `metrics`, or take it out"));
+    let own = resources::wants(block, "[evaluate.resources]", &Wants::default());
+    let labels = around.labels_only();
+    // A metric that loads a model goes where other models go.
+    let outer = if own.cuda == Some(false) { &labels } else { around };
+    let network_needs = Arc::new(own.clone().within(outer).needs(false));
+    let needs = Arc::new(own.within(&labels).needs(false));
+    Some(Evaluation { metrics, reference, max_pixels, needs, networks, network_needs })
 }
 
 fn all_metrics() -> String {

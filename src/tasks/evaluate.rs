@@ -1,15 +1,16 @@
 //! Makes one picture and scores it.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::memory::classed;
 use super::{Inputs, Memory, Output, TaskError};
 use crate::image::{self, MAX_PIXELS, Rgb};
 use crate::job::Hash;
 use crate::job::outcome::{Made, Scored};
 use crate::job::task::{Evaluate, Picture};
-use crate::metrics::{self, Metric, Needs, Subject};
+use crate::metrics::{self, Metric, Needs, Score, Subject};
 
 /// The longer side of a preview in pixels.
 const PREVIEW_SIDE: u32 = 384;
@@ -32,14 +33,12 @@ pub fn run(task: &Evaluate, inputs: &Inputs, memory: &mut Memory) -> Result<Outp
         }
         None => None,
     };
-    let scores = metrics::evaluate(
-        &wanted,
-        &Subject {
-            rgb: &rgb,
-            file_bytes: task.picture.steps.is_empty().then_some(file_bytes).flatten(),
-            reference: reference.as_ref(),
-        },
-    );
+    let subject = Subject {
+        rgb: &rgb,
+        file_bytes: task.picture.steps.is_empty().then_some(file_bytes).flatten(),
+        reference: reference.as_ref(),
+    };
+    let scores = scores(&wanted, &subject, task.network.as_ref(), inputs, memory)?;
     let scores = scores
         .into_iter()
         .map(|score| {
@@ -58,6 +57,28 @@ pub fn run(task: &Evaluate, inputs: &Inputs, memory: &mut Memory) -> Result<Outp
         preview: STANDARD.encode(preview),
         scores,
     })
+}
+
+/// Scores of one picture by metrics that all look through the network of this hash, or all through none.
+///
+/// # Errors
+/// Metrics that do not go together, a network that is not here, or no memory.
+pub(super) fn scores(
+    wanted: &[&'static Metric],
+    subject: &Subject,
+    network: Option<&Hash>,
+    inputs: &Inputs,
+    memory: &mut Memory,
+) -> Result<Vec<Score>, TaskError> {
+    let through = wanted.first().and_then(|it| metrics::network(it));
+    let is_so = |it: &&Metric| metrics::network(it).map(|it| it.metric) == through.map(|it| it.metric);
+    match (through, network) {
+        (None, None) if wanted.iter().all(is_so) => Ok(metrics::evaluate(wanted, subject)),
+        (Some(through), Some(hash)) if wanted.iter().all(is_so) => {
+            memory.network(hash, through, inputs)?.score(wanted, subject).map_err(classed)
+        }
+        _ => Err(TaskError::Fatal(anyhow!("the task's metrics do not all look through the network that it names"))),
+    }
 }
 
 fn wanted(task: &Evaluate) -> anyhow::Result<Vec<&'static Metric>> {

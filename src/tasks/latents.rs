@@ -7,13 +7,14 @@ use anyhow::{Context, anyhow};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::evaluate::scores;
 use super::inputs::Inputs;
 use super::memory::{Memory, classed};
 use super::supervisor::Supervisor;
 use super::{Output, TaskError};
 use crate::image::{self, MAX_PIXELS, Rgb};
 use crate::job::Hash;
-use crate::job::task::finetune::{CURATED, Drawn, Prepare};
+use crate::job::task::finetune::{Bound, CURATED, Drawn, Prepare};
 use crate::metrics::{self, Subject};
 use crate::models::memory::BANDS;
 use crate::train::data::nearest;
@@ -52,11 +53,14 @@ pub fn run(
     let mut about = About { pictures: task.pictures.clone(), views: task.views, left_out: BTreeMap::new() };
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     let mut n_curated = 0;
+    let refused = refused_by_networks(task, inputs, memory)?;
     for (idx, content) in task.pictures.iter().enumerate() {
         let bytes = inputs.read(content)?;
         match image::decode(&bytes, MAX_PIXELS) {
             Ok(picture) => {
-                if let Some(why) = refusal(task, &picture, content) {
+                let bounds = task.curation.iter().filter(|it| it.network.is_none());
+                let why = refusal(task, bounds, &picture, content, inputs, memory)?;
+                if let Some(why) = why.or_else(|| refused.get(&idx).cloned()) {
                     eprintln!("{} is left out: {why}", called(content, inputs));
                     about.left_out.insert(idx, format!("{CURATED}{why}"));
                     n_curated += 1;
@@ -98,26 +102,55 @@ fn square(task: &Prepare, picture: &Rgb, content: &Hash, view: u32) -> Rgb {
     task.cut.sized(picture, size, &mut random)
 }
 
-/// Why a picture is not learnt from, if it is unlike what is asked for.
-fn refusal(task: &Prepare, picture: &Rgb, content: &Hash) -> Option<String> {
-    task.curation.iter().find_map(|it| {
-        let label = it.metric.metric.replace('_', " ");
-        let Some(metric) = metrics::find(&it.metric) else { return Some(format!("{} is not known here", it.metric)) };
-        let score = |view: u32| {
-            let subject = Subject { rgb: &square(task, picture, content, view), file_bytes: None, reference: None };
-            metrics::evaluate(&[metric], &subject).remove(0).value
-        };
-        let scores: Result<Vec<f64>, String> = (0..task.views).map(score).collect();
-        let mean = match scores {
-            Ok(scores) => scores.iter().sum::<f64>() / scores.len() as f64,
-            Err(why) => return Some(format!("its {label} is undefined: {why}")),
-        };
-        match (it.min, it.max) {
-            (Some(min), _) if mean < min => Some(format!("its {label} is {mean:.4}, below {min}")),
-            (_, Some(max)) if mean > max => Some(format!("its {label} is {mean:.4}, above {max}")),
-            _ => None,
+/// Which pictures are unlike what metrics that look through a network ask for, by their places, and why. All pictures are
+/// looked at before an autoencoder takes the network's place in memory.
+fn refused_by_networks(
+    task: &Prepare,
+    inputs: &Inputs,
+    memory: &mut Memory,
+) -> Result<BTreeMap<usize, String>, TaskError> {
+    let mut refused = BTreeMap::new();
+    for bound in task.curation.iter().filter(|it| it.network.is_some()) {
+        for (idx, content) in task.pictures.iter().enumerate() {
+            // What cannot be decoded is told later.
+            let Ok(picture) = image::decode(&inputs.read(content)?, MAX_PIXELS) else { continue };
+            if let Some(why) = refusal(task, [bound], &picture, content, inputs, memory)? {
+                refused.entry(idx).or_insert(why);
+            }
         }
-    })
+    }
+    Ok(refused)
+}
+
+/// Why a picture is not learnt from, if it is unlike what these bounds ask for.
+fn refusal<'a>(
+    task: &Prepare,
+    bounds: impl IntoIterator<Item = &'a Bound>,
+    picture: &Rgb,
+    content: &Hash,
+    inputs: &Inputs,
+    memory: &mut Memory,
+) -> Result<Option<String>, TaskError> {
+    for it in bounds {
+        let label = it.metric.metric.replace('_', " ");
+        let metric = metrics::find(&it.metric).with_context(|| format!("{} is not known here", it.metric));
+        let metric = metric.map_err(TaskError::Fatal)?;
+        let mut sum = 0.0;
+        for view in 0..task.views {
+            let subject = Subject { rgb: &square(task, picture, content, view), file_bytes: None, reference: None };
+            match scores(&[metric], &subject, it.network.as_ref(), inputs, memory)?.remove(0).value {
+                Ok(score) => sum += score,
+                Err(why) => return Ok(Some(format!("its {label} is undefined: {why}"))),
+            }
+        }
+        let mean = sum / f64::from(task.views);
+        match (it.min, it.max) {
+            (Some(min), _) if mean < min => return Ok(Some(format!("its {label} is {mean:.4}, below {min}"))),
+            (_, Some(max)) if mean > max => return Ok(Some(format!("its {label} is {mean:.4}, above {max}"))),
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 /// One square of a picture as a tensor.

@@ -1,9 +1,9 @@
-//! What a slot keeps from one task to the next: the device, one part of a package, the picture decoded last.
+//! What a slot keeps from one task to the next: the device, one part of a package or a network, the picture decoded last.
 
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use candle_core::{DType, Device};
+use candle_core::Device;
 
 use super::TaskError;
 use super::inputs::Inputs;
@@ -11,9 +11,10 @@ use crate::gpu;
 use crate::image::Rgb;
 use crate::job::Hash;
 use crate::job::task::making::{Denoise, Part, Precision};
+use crate::metrics::{Network, Scorer};
 use crate::models::hub;
 use crate::models::memory;
-use crate::models::package::Package;
+use crate::models::package::{Layout, Package};
 use crate::models::pipeline::{Decoder, Denoiser};
 use crate::models::text::TextEncoders;
 use crate::sweep::packages::hash_part;
@@ -33,6 +34,8 @@ enum Loaded {
     Text(Box<TextEncoders>),
     Denoiser(Box<Denoiser>),
     Vae(Box<Decoder>),
+    /// The network of the metric of this name.
+    Network(&'static str, Box<dyn Scorer>),
 }
 
 impl Memory {
@@ -51,7 +54,11 @@ impl Memory {
     /// # Errors
     /// No package with them is here, or they cannot be loaded.
     pub(super) fn text(&mut self, hash: &Hash, dtype: Precision, inputs: &Inputs) -> Result<&TextEncoders, TaskError> {
-        match self.part(hash, Part::Text, dtype, inputs, &|_, _| Ok(()))? {
+        let load = |package: &Package, device: &Device| {
+            let loaded = TextEncoders::load(&package.root, device, gpu::dtype(dtype)).map_err(classed)?;
+            Ok(Loaded::Text(Box::new(loaded)))
+        };
+        match self.part(hash, Part::Text, dtype, inputs, &load)? {
             Loaded::Text(it) => Ok(it),
             _ => Err(mixed_up()),
         }
@@ -62,11 +69,15 @@ impl Memory {
     /// # Errors
     /// No package with it is here, it cannot be loaded, or the picture is too large for it or for memory.
     pub(super) fn denoiser(&mut self, task: &Denoise, inputs: &Inputs) -> Result<&Denoiser, TaskError> {
-        let fits = |package: &Package, device: &Device| {
-            let is_guided = task.negative.is_some();
-            memory::check(package, task.width, task.height, gpu::dtype(task.dtype), is_guided, memory::free(device)?)
+        let load = |package: &Package, device: &Device| {
+            let (is_guided, dtype) = (task.negative.is_some(), gpu::dtype(task.dtype));
+            let fits = memory::free(device)
+                .and_then(|free| memory::check(package, task.width, task.height, dtype, is_guided, free));
+            // Elsewhere, or when others are done, there may be more.
+            fits.map_err(TaskError::Retry)?;
+            Ok(Loaded::Denoiser(Box::new(Denoiser::load(package, device, dtype).map_err(classed)?)))
         };
-        match self.part(&task.model, Part::Denoiser, task.dtype, inputs, &fits)? {
+        match self.part(&task.model, Part::Denoiser, task.dtype, inputs, &load)? {
             Loaded::Denoiser(it) => Ok(it),
             _ => Err(mixed_up()),
         }
@@ -77,20 +88,47 @@ impl Memory {
     /// # Errors
     /// No package with it is here, or it cannot be loaded.
     pub(super) fn vae(&mut self, hash: &Hash, dtype: Precision, inputs: &Inputs) -> Result<&Decoder, TaskError> {
-        match self.part(hash, Part::Vae, dtype, inputs, &|_, _| Ok(()))? {
+        let load = |package: &Package, device: &Device| {
+            let loaded = Decoder::load(package, device, gpu::dtype(dtype)).map_err(classed)?;
+            Ok(Loaded::Vae(Box::new(loaded)))
+        };
+        match self.part(hash, Part::Vae, dtype, inputs, &load)? {
             Loaded::Vae(it) => Ok(it),
             _ => Err(mixed_up()),
         }
     }
 
-    /// The part of this hash; `fits` is asked before it is loaded.
+    /// The network of this hash, as a metric looks through it.
+    ///
+    /// # Errors
+    /// No folder with it is here, it is another network, or it cannot be loaded.
+    pub(super) fn network(
+        &mut self,
+        hash: &Hash,
+        network: &'static Network,
+        inputs: &Inputs,
+    ) -> Result<&dyn Scorer, TaskError> {
+        // Two metrics may look through one network, each in its own way.
+        if matches!(&self.loaded, Some((_, _, Loaded::Network(metric, _))) if *metric != network.metric) {
+            self.loaded = None;
+        }
+        let load = |package: &Package, device: &Device| {
+            Ok(Loaded::Network(network.metric, network.open(package, device).map_err(classed)?))
+        };
+        match self.part(hash, Part::Network, Precision::F32, inputs, &load)? {
+            Loaded::Network(_, it) => Ok(it.as_ref()),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// The part of this hash, loaded by `load` if need be.
     fn part(
         &mut self,
         hash: &Hash,
         part: Part,
         dtype: Precision,
         inputs: &Inputs,
-        fits: &dyn Fn(&Package, &Device) -> anyhow::Result<()>,
+        load: &dyn Fn(&Package, &Device) -> Result<Loaded, TaskError>,
     ) -> Result<&Loaded, TaskError> {
         let is_loaded = self.loaded.as_ref().is_some_and(|it| (it.0, it.1) == (*hash, dtype));
         if !is_loaded {
@@ -98,12 +136,8 @@ impl Memory {
             self.loaded = None;
             self.decoded = None;
             let found = find(hash, part, inputs)?;
-            let package = found.package;
             let device = self.device()?;
-            // Elsewhere, or when others are done, there may be more.
-            fits(&package, &device).map_err(TaskError::Retry)?;
-            let loaded = load(&package, part, &device, gpu::dtype(dtype)).map_err(classed)?;
-            self.loaded = Some((*hash, dtype, loaded));
+            self.loaded = Some((*hash, dtype, load(&found.package, &device)?));
         }
         Ok(&self.loaded.as_ref().expect("it is loaded").2)
     }
@@ -132,25 +166,17 @@ impl Memory {
 }
 
 /// The package's folder on this machine, downloaded with the agent's token if need be.
-fn locate(name: &str, inputs: &Inputs) -> anyhow::Result<std::path::PathBuf> {
+fn locate(name: &str, layout: Layout, inputs: &Inputs) -> anyhow::Result<std::path::PathBuf> {
     if Path::new(name).is_dir() {
         return Ok(name.into());
     }
     let mut hub = hub::Hub::from_env();
     hub.token = inputs.hub_token.as_ref().map(|it| it.0.clone()).or(hub.token);
-    hub.locate(name)
+    hub.locate_as(name, layout)
 }
 
 fn mixed_up() -> TaskError {
     TaskError::Fatal(anyhow!("the task asks for another part of a package than its hash is of"))
-}
-
-fn load(package: &Package, part: Part, device: &Device, dtype: DType) -> anyhow::Result<Loaded> {
-    Ok(match part {
-        Part::Text => Loaded::Text(Box::new(TextEncoders::load(&package.root, device, dtype)?)),
-        Part::Denoiser => Loaded::Denoiser(Box::new(Denoiser::load(package, device, dtype)?)),
-        Part::Vae => Loaded::Vae(Box::new(Decoder::load(package, device, dtype)?)),
-    })
 }
 
 /// A package with the part that was looked for.
@@ -174,7 +200,7 @@ pub(super) fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Found, Ta
         let root = if seen.is_dir() {
             seen
         } else {
-            match locate(&it.name, inputs).with_context(|| format!("{} is gone", seen.display())) {
+            match locate(&it.name, Layout::of(part), inputs).with_context(|| format!("{} is gone", seen.display())) {
                 Ok(root) => root,
                 Err(error) => {
                     last = Some(TaskError::Retry(error));
@@ -184,7 +210,7 @@ pub(super) fn find(hash: &Hash, part: Part, inputs: &Inputs) -> Result<Found, Ta
         };
         match hash_part(&root, part) {
             Ok(found) if found == *hash => {
-                let package = Package::open(&root).map_err(TaskError::Fatal)?;
+                let package = Package::open_as(&root, Layout::of(part)).map_err(TaskError::Fatal)?;
                 return Ok(Found { package, _folder: None });
             }
             Ok(_) => {

@@ -54,7 +54,7 @@ pub fn component(part: Part) -> Result<&'static str> {
     match part {
         Part::Denoiser => Ok("transformer"),
         Part::Vae => Ok("vae"),
-        Part::Text => anyhow::bail!("text encoders are not trained"),
+        Part::Text | Part::Network => anyhow::bail!("text encoders and metrics' networks are not trained"),
     }
 }
 

@@ -67,20 +67,14 @@ pub(super) async fn gather(bench: &Bench, task: &Task) -> anyhow::Result<Gathere
     if task.saves() {
         search.checkpoints(&task.key()).await?;
     }
-    if let Some(hash) = task.model() {
+    for hash in task.models() {
         let places = within(bench.patience, made::part_at(&bench.pool, &hash)).await?;
         // A slot has no token of its own: it gets ours where a package must be downloaded.
         if !search.inputs.files.iter().any(|it| it.of == hash) && !places.iter().any(|it| it.root.is_dir()) {
             search.inputs.hub_token = Hub::from_env().token.map(HubToken);
         }
         let folder = |it: made::PartAt| PartFolder { root: it.root.into_os_string(), name: it.name, part: it.part };
-        search.inputs.parts = places.into_iter().map(folder).collect();
-        if let Task::Finetune(task) = task
-            && let Some(samples) = &task.samples
-        {
-            let places = within(bench.patience, made::part_at(&bench.pool, &samples.vae)).await?;
-            search.inputs.parts.extend(places.into_iter().map(folder));
-        }
+        search.inputs.parts.extend(places.into_iter().map(folder));
     }
     Ok(Gathered::Ready(Box::new(search.inputs), search.held))
 }

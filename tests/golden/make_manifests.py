@@ -1,4 +1,5 @@
-"""Writes manifests/: the name and shape of every tensor of the full-size SD3 and SD3.5 models, and their configs.
+"""Writes manifests/: the name and shape of every tensor of the full-size SD3 and SD3.5 models and of the vision encoder of
+openai/clip-vit-large-patch14, and their configs.
 
 Usage: python make_manifests.py
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPVisionConfig, CLIPVisionModelWithProjection, T5Config, T5EncoderModel
 
 HERE = Path(__file__).parent / "manifests"
 
@@ -37,6 +38,9 @@ CLIPS = {
         bos_token_id=0, eos_token_id=2, pad_token_id=1,
     ),
 }
+VISION = dict(
+    hidden_size=1024, intermediate_size=4096, projection_dim=768, num_hidden_layers=24, num_attention_heads=16, image_size=224, patch_size=14,
+)
 T5 = dict(
     vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu",
     relative_attention_num_buckets=32, relative_attention_max_distance=128, layer_norm_epsilon=1e-6, is_encoder_decoder=True,
@@ -76,6 +80,7 @@ def main():
             write(name, SD3Transformer2DModel(**config))
         for name, config in CLIPS.items():
             write(name, CLIPTextModelWithProjection(CLIPTextConfig(**config)))
+        write("clip-vit-large-patch14-vision", CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)))
         write("sd3-text-encoder-3", T5EncoderModel(T5Config(**T5)))
         write("sd3-vae", AutoencoderKL(**VAE))
 

@@ -13,6 +13,7 @@ mod mail;
 mod making;
 mod metrics;
 mod models;
+mod networks;
 mod nights;
 mod operations;
 mod patches;

@@ -1,5 +1,6 @@
 //! The models against diffusers and transformers.
 
+mod clip;
 pub mod hub;
 mod init;
 mod manifests;

@@ -46,7 +46,7 @@ fn evaluate(plan: &Plan, job: usize) -> &Evaluate {
 /// The evaluation of one cell.
 fn evaluate_of<'a>(plan: &'a Plan, source: &str, sample: &str) -> &'a Evaluate {
     let cell = plan.cells.iter().find(|it| plan.sources[it.source].name == source && it.sample == sample).unwrap();
-    evaluate(plan, cell.job.unwrap())
+    evaluate(plan, cell.jobs[0])
 }
 
 fn metrics(task: &Evaluate) -> Vec<String> {
@@ -65,7 +65,7 @@ fn check_laws(plan: &Plan) {
             Task::Evaluate(task) => {
                 assert_eq!(job.subject, Some(task.picture.key()));
                 assert_eq!(job.reference, task.reference.as_ref().map(Picture::key));
-                assert_eq!(job.affinity, Some(task.picture.content));
+                assert_eq!(job.affinity, task.network.or(Some(task.picture.content)));
                 assert!(!task.metrics.is_empty());
             }
             Task::Pool(task) => {
@@ -93,10 +93,12 @@ fn check_laws(plan: &Plan) {
     assert!(plan.edges.iter().all(|it| it.parent < it.child && it.child < plan.jobs.len()));
     for cell in &plan.cells {
         assert!(cell.source < plan.sources.len());
-        if let Some(job) = cell.job {
+        for &job in &cell.jobs {
             assert_eq!(plan.jobs[job].subject, Some(cell.key));
+            let network = plan.jobs[job].task.model();
+            // What needs a network is of no set's score.
             if let Some(set) = plan.sources[cell.source].set {
-                assert!(edges.contains(&(job, set)));
+                assert_eq!(edges.contains(&(job, set)), network.is_none());
             }
         }
     }
@@ -150,7 +152,7 @@ fn metrics_are_asked_where_they_make_sense() {
     let chain = evaluate_of(&plan, "crops blur sigma=2 jpeg quality=50", "a");
     assert_eq!(chain.picture.steps, [crop(512), Step::Blur { sigma: 2.0 }, crop(256), Step::Jpeg { quality: 50 }]);
     assert_eq!(chain.reference, Some(Picture::of_file(content, vec![crop(512), crop(256)])));
-    assert_eq!(plan.jobs[plan.cells[8].job.unwrap()].megapixels, 512.0 * 512.0 / 1e6);
+    assert_eq!(plan.jobs[plan.cells[8].jobs[0]].megapixels, 512.0 * 512.0 / 1e6);
 
     // Seven sources with a pooled metric each, waiting for the end of two evaluations each.
     assert_eq!(plan.counts(), BTreeMap::from([("evaluate", 14), ("pool", 7)]));
@@ -260,22 +262,22 @@ fn what_is_known_is_not_asked_again() {
 
     // Scores that compare are known for their reference alone.
     let trimmed =
-        full.clone().trim(&|key, reference, it| it.metric == "psnr" && *key == blur && reference == Some(&photo));
+        full.clone().trim(&|key, reference, it, _| it.metric == "psnr" && *key == blur && reference == Some(&photo));
     check_laws(&trimmed);
     let blurred = evaluate_of(&trimmed, "p blur sigma=1", "a");
     assert_eq!((blurred.metrics.len(), &blurred.reference), (2, &None), "nothing is left to compare");
-    let asked_alone = full.clone().trim(&|_, reference, it| it.metric == "psnr" && reference.is_none());
+    let asked_alone = full.clone().trim(&|_, reference, it, _| it.metric == "psnr" && reference.is_none());
     assert_eq!(asked_alone, full);
 
     // A set is scored again if one of its pictures is.
-    let trimmed = full.clone().trim(&|key, _, it| *key == photo || it.metric == "psnr");
+    let trimmed = full.clone().trim(&|key, _, it, _| *key == photo || it.metric == "psnr");
     check_laws(&trimmed);
     assert_eq!(trimmed.counts(), BTreeMap::from([("evaluate", 1), ("pool", 2)]));
-    assert_eq!((trimmed.cells[0].job, trimmed.cells[1].job), (None, Some(0)));
+    assert_eq!((&trimmed.cells[0].jobs[..], &trimmed.cells[1].jobs[..]), (&[][..], &[0][..]));
 
-    let nothing = full.trim(&|_, _, _| true);
+    let nothing = full.trim(&|_, _, _, _| true);
     assert!(nothing.jobs.is_empty() && nothing.edges.is_empty());
-    assert!(nothing.cells.iter().all(|it| it.job.is_none()) && nothing.sources.iter().all(|it| it.set.is_none()));
+    assert!(nothing.cells.iter().all(|it| it.jobs.is_empty()) && nothing.sources.iter().all(|it| it.set.is_none()));
 }
 
 #[test]
@@ -314,7 +316,7 @@ fn a_hundred_thousand_cells_take_no_time() {
     assert_eq!(plan.cells.len(), 100_000);
     assert_eq!(plan.counts(), BTreeMap::from([("evaluate", 100_000), ("pool", 1000)]));
     assert_eq!(plan.edges.len(), 100_000);
-    let trimmed = plan.trim(&|_, _, it| it.metric == "psnr");
+    let trimmed = plan.trim(&|_, _, it, _| it.metric == "psnr");
     assert_eq!(trimmed.counts(), BTreeMap::from([("evaluate", 100_000), ("pool", 1000)]));
     // Generous, for machines that do other things as well; a step that is quadratic takes minutes.
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());

@@ -233,3 +233,48 @@ fn a_folder_that_links_to_itself_is_searched_once() {
     assert_eq!((loops, lines.len()), (1, 3));
     assert!(Path::new(lines[0]["path"].as_str().unwrap()).starts_with(folder.path()));
 }
+
+#[test]
+fn aesthetics_are_scored_by_the_network_that_is_named() {
+    let expected: Value = golden_json("clip/expected.json");
+    let folder = copy(&["64x64.png", "plain.jpg", "truncated.png"]);
+    let network = format!("aesthetics={}", golden("clip/whole").display());
+    let lines = score(&[&"glcm_score,aesthetics", &folder.path(), &"--network", &network], 1);
+    for name in ["64x64.png", "plain.jpg"] {
+        let mut of_picture = lines.iter().filter(|it| it["path"].as_str().is_some_and(|it| it.ends_with(name)));
+        assert_eq!(of_picture.next().unwrap()["metric"], "glcm_score");
+        let line = of_picture.next().unwrap();
+        assert_eq!(
+            (&line["metric"], &line["variant"], &line["version"]),
+            (&"aesthetics".into(), &"laion".into(), &1.into())
+        );
+        let wanted = expected["whole"][name]["score"].as_f64().unwrap();
+        assert!((line["value"].as_f64().unwrap() - wanted).abs() < 1e-4, "{line} {wanted}");
+    }
+    assert!(line(&lines, "path", "truncated.png")["error"].is_string());
+    let set = lines.last().unwrap();
+    assert_eq!((&set["metric"], &set["n"]), (&"aesthetics".into(), &2.into()));
+}
+
+#[test]
+fn a_network_that_is_not_there_or_another_one_is_told() {
+    let folder = copy(&["64x64.png"]);
+    let check = |arguments: &[&str], status: i32, words: &[&str]| {
+        let mut command = jobctl();
+        command.args(["score", "--metric"]).args(arguments).arg(folder.path());
+        let output = command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert!(output.stdout.is_empty() && words.iter().all(|it| said.contains(it)), "{words:?}: {said}");
+    };
+    check(&["aesthetics"], 1, &["--network aesthetics=PACKAGE", "openai/clip-vit-large-patch14", "HF_HUB_OFFLINE"]);
+    let pipeline = format!("aesthetics={}", golden("sd3/tiny").display());
+    check(&["aesthetics", "--network", &pipeline], 1, &["no config.json", "the package of a pipeline"]);
+    check(&["aesthetics", "--network", "aesthetics=/nowhere"], 1, &["`/nowhere` is neither a folder here"]);
+    check(&["psnr:*,aesthetics", "--network", "aesthetics=x"], 2, &["--reference"]);
+    check(&["glcm_score", "--network", "aesthetics=x"], 2, &["not asked for by --metric"]);
+    check(&["aesthetics", "--network", "beauty=x"], 2, &["`beauty` is no metric"]);
+    check(&["aesthetics", "--network", "x"], 2, &["METRIC=PACKAGE"]);
+    let tiny = format!("aesthetics={}", golden("clip/whole").display());
+    check(&["aesthetics", "--network", &tiny, "--device", "tpu"], 1, &["`tpu` is no device"]);
+}

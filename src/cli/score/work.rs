@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use super::inputs::Input;
+use super::networks::Loaded;
 use crate::image::{Rgb, files};
 use crate::metrics::{self, Metric, Needs, Score, Subject};
 
@@ -18,6 +19,8 @@ const MAX_IMAGES: usize = 16;
 pub struct Work<'a> {
     /// What is wanted of each.
     pub wanted: &'a [&'static Metric],
+    /// What some of them look through, loaded.
+    pub networks: &'a [Loaded],
     /// The threads that the metrics run on.
     pub pool: &'a rayon::ThreadPool,
     /// The limit on an image's size.
@@ -103,7 +106,26 @@ impl Work<'_> {
             }
         };
         let subject = Subject { rgb: &rgb, file_bytes: Some(file_bytes), reference: reference.as_ref() };
-        done.scores = self.pool.install(|| metrics::evaluate(&wanted, &subject));
+        self.pool.install(|| {
+            done.scores = metrics::evaluate(&wanted, &subject);
+            for (network, scorer) in self.networks {
+                let looks = |it: &Metric| metrics::network(it).is_some_and(|it| it.metric == network.metric);
+                let rows: Vec<&'static Metric> = wanted.iter().copied().filter(|it| looks(it)).collect();
+                if rows.is_empty() {
+                    continue;
+                }
+                match scorer.score(&rows, &subject) {
+                    Ok(found) => {
+                        let places = done.scores.iter_mut().filter(|it| looks(it.metric));
+                        places.zip(found).for_each(|(place, it)| *place = it);
+                    }
+                    Err(error) => {
+                        done.scores.retain(|it| !looks(it.metric));
+                        done.errors.push(format!("{}: {error:#}", network.metric));
+                    }
+                }
+            }
+        });
         done
     }
 

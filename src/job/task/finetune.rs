@@ -42,6 +42,9 @@ pub struct Prepare {
 pub struct Bound {
     /// The metric, of a square.
     pub metric: MetricId,
+    /// The network that it looks through, by the hash of its files; none for a metric that needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Hash>,
     /// The least that it may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,

@@ -10,7 +10,7 @@ pub const STEP_S: &str = "step_s";
 /// The curve of the memory in use, in GiB.
 pub const MEMORY_GIB: &str = "memory_gib";
 
-/// A part of a package that is loaded on its own.
+/// A part of a package that is loaded on its own, or the network that a metric looks through.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
@@ -20,11 +20,18 @@ pub enum Part {
     Denoiser,
     /// The autoencoder.
     Vae,
+    /// A network in the layout of transformers: all of its folder that is read.
+    Network,
 }
 
 impl Part {
-    /// Every part.
+    /// Every part of a package in the layout of diffusers.
     pub const ALL: [Self; 3] = [Self::Text, Self::Denoiser, Self::Vae];
+
+    /// What this word of tables means.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().chain([Self::Network]).find(|it| it.word() == word)
+    }
 
     /// The word that tables use.
     pub fn word(self) -> &'static str {
@@ -32,6 +39,7 @@ impl Part {
             Self::Text => "text",
             Self::Denoiser => "denoiser",
             Self::Vae => "vae",
+            Self::Network => "network",
         }
     }
 }
@@ -249,7 +257,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&picture).unwrap(), old);
         assert_eq!(serde_json::from_str::<Picture>(&old).unwrap(), picture);
         assert_eq!(picture.key(), Hash::of(old.as_bytes()));
-        let evaluate = Evaluate { picture, reference: None, metrics: Vec::new(), max_pixels: None };
+        let evaluate = Evaluate { picture, reference: None, metrics: Vec::new(), network: None, max_pixels: None };
         let old = format!(r#"[1,{{"kind":"evaluate","picture":{old},"metrics":[]}}]"#);
         assert_eq!(Task::Evaluate(evaluate).key(), Hash::of(old.as_bytes()));
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::ensure;
 use candle_core::{Device, Result, Tensor};
 
-use super::config::Keys;
-use crate::gpu::attention::attention;
+use crate::models::clip::{Layer, Shape};
+use crate::models::config::Keys;
 use crate::models::layers::{Activation, LayerNorm, Linear};
 use crate::models::weights::Weights;
 
@@ -69,6 +69,17 @@ impl Config {
         );
         Ok(config)
     }
+
+    /// What its layers are like.
+    fn shape(&self) -> Shape {
+        Shape {
+            width: self.hidden_size,
+            inner: self.intermediate_size,
+            n_heads: self.num_attention_heads,
+            act: self.hidden_act,
+            eps: self.layer_norm_eps,
+        }
+    }
 }
 
 /// The states of one prompt of N tokens.
@@ -106,7 +117,7 @@ impl ClipText {
             tokens: embeddings.at("token_embedding").get((config.vocab_size, width), "weight")?,
             positions: embeddings.at("position_embedding").get((config.max_position_embeddings, width), "weight")?,
             layers: (0..config.num_hidden_layers)
-                .map(|it| Layer::load(config, &layers.at(it)))
+                .map(|it| Layer::load(&config.shape(), &layers.at(it)))
                 .collect::<Result<_>>()?,
             final_norm: LayerNorm::load(&model.at("final_layer_norm"), width, config.layer_norm_eps)?,
             projection: Linear::load(&weights.at("text_projection"), width, config.projection_dim, false)?,
@@ -127,7 +138,7 @@ impl ClipText {
         let mut hidden = x.clone();
         for layer in &self.layers {
             hidden = x;
-            x = layer.forward(&hidden, &mask)?;
+            x = layer.forward(&hidden, Some(&mask))?;
         }
         let last = self.final_norm.forward(&x)?;
         let pooled = self.projection.forward(&last.narrow(1, self.end(ids), 1)?.squeeze(1)?)?;
@@ -148,50 +159,4 @@ impl ClipText {
 fn causal_mask(n: usize, device: &Device) -> Result<Tensor> {
     let row = |query: usize| (0..n).map(move |key| if key <= query { 0.0 } else { f32::NEG_INFINITY });
     Tensor::from_iter((0..n).flat_map(row), device)?.reshape((1, 1, n, n))
-}
-
-struct Layer {
-    norm1: LayerNorm,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    out: Linear,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-    act: Activation,
-    n_heads: usize,
-}
-
-impl Layer {
-    fn load(config: &Config, weights: &Weights) -> Result<Self> {
-        let (width, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let attn = weights.at("self_attn");
-        let square = |name: &str| Linear::load(&attn.at(name), width, width, true);
-        let mlp = weights.at("mlp");
-        Ok(Self {
-            norm1: LayerNorm::load(&weights.at("layer_norm1"), width, eps)?,
-            q: square("q_proj")?,
-            k: square("k_proj")?,
-            v: square("v_proj")?,
-            out: square("out_proj")?,
-            norm2: LayerNorm::load(&weights.at("layer_norm2"), width, eps)?,
-            fc1: Linear::load(&mlp.at("fc1"), width, inner, true)?,
-            fc2: Linear::load(&mlp.at("fc2"), inner, width, true)?,
-            act: config.hidden_act,
-            n_heads: config.num_attention_heads,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let (b, n, width) = x.dims3()?;
-        let d = width / self.n_heads;
-        let normed = self.norm1.forward(x)?;
-        let heads = |linear: &Linear| linear.forward(&normed)?.reshape((b, n, self.n_heads, d))?.transpose(1, 2);
-        let scale = 1.0 / (d as f64).sqrt();
-        let y = attention(&heads(&self.q)?, &heads(&self.k)?, &heads(&self.v)?, scale, Some(mask))?;
-        let x = (x + self.out.forward(&y.transpose(1, 2)?.reshape((b, n, width))?)?)?;
-        let y = self.act.forward(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
-        &x + self.fc2.forward(&y)?
-    }
 }

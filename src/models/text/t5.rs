@@ -4,8 +4,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::config::Keys;
 use crate::gpu::attention::attention;
+use crate::models::config::Keys;
 use crate::models::layers::{Activation, Linear, RmsNorm};
 use crate::models::weights::Weights;
 

@@ -8,6 +8,7 @@ use super::super::finetune::{Finetune, Places, Point};
 use super::super::resources::Wants;
 use super::super::{Axis, Expand};
 use super::check_keys;
+use super::networks::networks;
 use super::resources::wants;
 use crate::job::Hash;
 use crate::job::task::finetune::{Drawn, Finetune as Task, Lora, Objective, Shown, USUALLY_KEPT};
@@ -15,6 +16,7 @@ use crate::job::task::making::{Part, Precision};
 use crate::job::task::training::{
     AdamW, Course, Cut, Density, Filter, Home, Keep, Loss, Place, Rate, Recompute, Rhythm, Scale, Space, Weighting,
 };
+use crate::metrics::{self, Metric};
 use dials::Dials;
 
 /// The keys of `[[finetune]]`.
@@ -58,6 +60,9 @@ pub(super) const KEYS: &[&str] = &[
     "max_glcm_score",
     "min_compression_ratio",
     "max_compression_ratio",
+    "min_aesthetics",
+    "max_aesthetics",
+    "networks",
     "held_out",
     "look_every",
     "look_levels",
@@ -147,7 +152,10 @@ pub(super) fn finetune(block: &Block, above: &[Finetune], below: &[&str], around
     let points: Vec<Point> = points.collect();
     let wants = wants(block, "[finetune.resources]", around);
     let caption = block.text("caption").map(|it| it.value);
-    Finetune { name, data: data.value, caption, points, wants, place: data.span }
+    let bounded = points.iter().flat_map(|it| &it.curation).filter_map(|it| metrics::find(&it.metric));
+    let bounded: Vec<&'static Metric> = bounded.collect();
+    let networks = networks(block, &bounded, &|it| format!("add `min_{it} = 5`, say, or take it out"));
+    Finetune { name, data: data.value, caption, points, networks, wants, place: data.span }
 }
 
 /// What a block has that says nothing else.

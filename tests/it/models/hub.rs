@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jobctl::models::hub::{Hub, locate};
 use jobctl::models::inspect;
-use jobctl::models::package::Package;
+use jobctl::models::package::{Layout, Package};
 
 use self::server::{COMMIT, Habit, NAME, Server};
 use super::golden;
@@ -65,6 +65,23 @@ fn a_name_is_downloaded_whole_and_nothing_else_is() {
         assert_eq!(folder, case.folder().join("snapshots").join(COMMIT));
         assert_eq!(fs::read_to_string(case.folder().join("refs/main")).unwrap(), COMMIT);
     }
+}
+
+#[test]
+fn a_network_is_downloaded_with_what_is_read_of_it() {
+    let mut case = Case::of("../clip/whole", &[]);
+    let folder = case.hub.locate_as(NAME, Layout::Transformers).unwrap();
+    let files: Vec<PathBuf> = contents(&folder).into_iter().map(|it| it.0).collect();
+    assert_eq!(files, ["config.json", "model.safetensors", "preprocessor_config.json"].map(PathBuf::from));
+    case.hub.offline = true;
+    assert_eq!(case.hub.locate_as(NAME, Layout::Transformers).unwrap(), folder);
+    fs::remove_file(folder.join("model.safetensors")).unwrap();
+    let fault = format!("{:#}", case.hub.locate_as(NAME, Layout::Transformers).unwrap_err());
+    assert_says(&fault, &["not complete", "has no weights"]);
+    // A package of a pipeline is none.
+    let case = Case::of("tiny", &[]);
+    let fault = format!("{:#}", case.hub.locate_as(NAME, Layout::Transformers).unwrap_err());
+    assert_says(&fault, &["nor model.safetensors", "whole or in shards"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jobctl::models::clip::{picture::Preparation, vision};
 use jobctl::models::text::{clip, t5};
 use jobctl::models::weights::Weights;
 use jobctl::models::{sd3, vae};
@@ -17,6 +18,10 @@ fn asked(kind: &str, config: &Path) -> BTreeMap<String, Vec<usize>> {
         "vae" => drop(vae::Vae::load(&vae::Config::read(config).unwrap(), &weights).unwrap()),
         "t5" => drop(t5::T5Encoder::load(&t5::Config::read(config).unwrap(), &weights).unwrap()),
         "clip" => drop(clip::ClipText::load(&clip::Config::read(config).unwrap(), &weights).unwrap()),
+        "vision" => {
+            let config = vision::Config::read(config).unwrap();
+            drop(vision::ClipVision::load(&config, Preparation::default(), &weights).unwrap());
+        }
         other => panic!("{other}"),
     }
     weights.asked().into_iter().collect()
@@ -27,6 +32,7 @@ fn kind(name: &str) -> &'static str {
         _ if name.ends_with("transformer") => "transformer",
         _ if name.ends_with("vae") => "vae",
         "sd3-text-encoder-3" => "t5",
+        _ if name.ends_with("vision") => "vision",
         _ => "clip",
     }
 }
@@ -34,7 +40,7 @@ fn kind(name: &str) -> &'static str {
 fn manifests() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/manifests");
     let files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
-    assert_eq!(files.len(), 7);
+    assert_eq!(files.len(), 8);
     files
 }
 

@@ -10,6 +10,7 @@ use jobctl::labels::Area;
 use jobctl::plan::{EdgeKind, Plan, plan};
 use jobctl::sweep::inventory::{Data, DataFile};
 use jobctl::sweep::making::Prompts;
+use jobctl::sweep::networks::NetworkFiles;
 use jobctl::sweep::packages::PackageFiles;
 use jobctl::sweep::patches::PatchBox;
 use jobctl::sweep::prompts::Prompt;
@@ -17,7 +18,7 @@ use jobctl::sweep::{Inventory, Sweep};
 
 use super::{check_laws, inventory, parse};
 
-/// Makes up the prompts and packages that a sweep names: each package of its own, autoencoders of factor 16.
+/// Makes up the prompts, packages and networks that a sweep names: each of its own, autoencoders of factor 16.
 pub fn resources(sweep: &Sweep, inventory: &mut Inventory) {
     let models = sweep.generate.iter().map(|it| &it.model).chain(sweep.reconstruct.iter().map(|it| &it.model));
     let bases = sweep.finetune.iter().flat_map(|it| &it.points).map(|it| &it.model);
@@ -28,6 +29,10 @@ pub fn resources(sweep: &Sweep, inventory: &mut Inventory) {
         let package =
             PackageFiles { root: PathBuf::from("/models").join(model), factor: 16, unit: 32, parts, files: Vec::new() };
         inventory.packages.insert(model.clone(), package);
+    }
+    for it in sweep.evaluate.networks.iter().chain(sweep.finetune.iter().flat_map(|it| &it.networks)) {
+        let (root, hash) = (PathBuf::from("/models").join(&it.package), Hash::of(it.package.as_bytes()));
+        inventory.networks.insert(it.package.clone(), NetworkFiles { root, hash, files: Vec::new() });
     }
     for block in &sweep.finetune {
         let file = |idx: u32| DataFile {
@@ -82,7 +87,7 @@ fn patches_of_generated_pictures_wait_for_them() {
     let samples: Vec<_> = patches.iter().map(|it| (it.source, it.sample.as_str())).collect();
     assert_eq!(samples, [(2, "a 32x16+0+8"), (3, "a 32x16+0+8"), (3, "p0002 32x16+32+8")]);
     for it in patches {
-        let job = it.job.unwrap();
+        let job = it.jobs[0];
         let Task::Evaluate(task) = &found.jobs[job].task else { panic!("a patch is scored") };
         let parents: Vec<&Task> =
             found.edges.iter().filter(|it| it.child == job).map(|it| &found.jobs[it.parent].task).collect();
@@ -121,7 +126,7 @@ fn drawing(plan: &Plan) -> String {
     }
     for (idx, source) in plan.sources.iter().enumerate() {
         let cells = plan.cells.iter().filter(|it| it.source == idx);
-        let cells: Vec<String> = cells.map(|it| format!("{}={:?}", it.sample, it.job)).collect();
+        let cells: Vec<String> = cells.map(|it| format!("{}={:?}", it.sample, it.jobs.first())).collect();
         text += &format!("{}: {} set {:?}\n", source.name, cells.join(" "), source.set);
     }
     text

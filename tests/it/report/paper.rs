@@ -2,9 +2,10 @@
 
 use jobctl::job::task::Picture;
 use jobctl::job::{JobId, State};
+use jobctl::metrics::Better;
 use jobctl::report::view::{PaperTable, Report};
 use jobctl::report::{self, Options};
-use jobctl::store::findings::{Caption, Failure, Findings, Image, Making, Source};
+use jobctl::store::findings::{Caption, Failure, Findings, Image, Making, Score, Source};
 
 use super::models::{SIDE, findings, numbers};
 use super::{folder, metric};
@@ -39,6 +40,29 @@ fn seeds_of_one_model_are_one_entrant_and_photographs_are_not_ranked() {
     let set = tuned.set[0].as_ref().unwrap();
     assert!((set.value.unwrap() - (of_seeds[0] + of_seeds[1]) / 2.0).abs() < 1e-12 && of_seeds[0] != of_seeds[1]);
     assert!(set.interval.unwrap().holds(set.value.unwrap()), "samples are drawn with both seeds");
+}
+
+#[test]
+fn aesthetics_stand_in_the_papers_tables() {
+    let id = jobctl::metrics::parse("aesthetics").unwrap()[0].id();
+    let report = analysed("aesthetics", |findings| {
+        for image in 0..findings.images.len() {
+            let value = Some(5.0 + image as f64 / 1000.0);
+            findings.scores.push(Score { image, metric: id.clone(), value, why: None, note: None });
+        }
+    });
+    let third = table(&report, 3);
+    let column = third.columns.iter().position(|it| it.metric == "aesthetics").unwrap();
+    assert_eq!(
+        (third.columns[column].label.as_str(), third.columns[column].better),
+        ("Aesthetics", Some(Better::Higher))
+    );
+    let row = third.rows.iter().find(|it| it.method == "SD3-F16-WLF").unwrap();
+    assert_eq!(row.published[column], Some(5.96));
+    let tuned = report.entrants.iter().find(|it| it.name == "SD3-F16-WLF@2048").unwrap();
+    let value = row.values[column].unwrap();
+    assert_eq!(value.value, tuned.standings[metric(&report, "aesthetics")].mean.unwrap());
+    assert!(value.interval.is_some() && !value.of_set);
 }
 
 #[test]

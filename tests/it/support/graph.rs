@@ -24,6 +24,7 @@ pub fn graph(name: &str, labels: &[&str], edges: &[(usize, usize, EdgeKind)]) ->
             picture: Picture::of_file(Hash::of(label.as_bytes()), Vec::new()),
             reference: None,
             metrics: vec![MetricId { metric: "glcm_score".to_owned(), variant: "authors".to_owned(), version: 1 }],
+            network: None,
             max_pixels: None,
         })
     };
@@ -41,7 +42,7 @@ pub fn graph(name: &str, labels: &[&str], edges: &[(usize, usize, EdgeKind)]) ->
         source: 0,
         sample: (*label).to_owned(),
         key: subject(label),
-        job: Some(idx),
+        jobs: vec![idx],
         path: Some(PathBuf::from(format!("/{label}.png"))),
         caption: None,
     };

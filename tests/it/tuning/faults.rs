@@ -206,6 +206,53 @@ async fn pictures_outside_the_bounds_are_left_out_counted_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pictures_are_curated_through_a_network_too() {
+    let db = Database::new().await;
+    let data = dataset(&db, "data", 5);
+    let clip = crate::support::golden("clip/whole");
+    let option = format!("aesthetics={}", clip.display());
+    // Cut as they are here, the squares are the pictures' middles.
+    let cut = |bounds: &str| {
+        format!(
+            "scale = \"native\"\ncrop = \"centre\"\nflip = false\nsteps = 2\n{bounds}\nnetworks = {{ aesthetics = {clip:?} }}"
+        )
+    };
+    let middles = db.home.path().join("middles");
+    fs::create_dir(&middles).unwrap();
+    for it in fs::read_dir(&data).unwrap().map(|it| it.unwrap().path()) {
+        if it.extension().is_some_and(|it| it == "jsonl") {
+            continue;
+        }
+        let picture = jobctl::image::decode(&fs::read(&it).unwrap(), u64::MAX).unwrap();
+        let middle = jobctl::image::apply(picture, &[jobctl::job::task::Step::Crop { size: 96 }]).unwrap();
+        let name = it.with_extension("png");
+        fs::write(middles.join(name.file_name().unwrap()), jobctl::image::png::encode(&middle)).unwrap();
+    }
+    let lines = db
+        .jobctl(["score", "--json", "--metric", "aesthetics", "--network", &option, middles.to_str().unwrap()], 0)
+        .json_lines();
+    let mut scores: Vec<f64> = lines[..5].iter().map(|it| it["value"].as_f64().unwrap()).collect();
+    scores.sort_by(f64::total_cmp);
+    let bound = f64::midpoint(scores[1], scores[2]);
+    let path = sweep(&db, "curated", &block("t", &data, &cut(&format!("min_aesthetics = {bound}"))));
+    db.jobctl(["run", path.to_str().unwrap()], 0);
+    assert_eq!(db.text("select n_pictures || ' ' || jsonb_array_length(left_out) from trained").await, "3 2");
+    let log = db.text("select string_agg(line, ' ') from attempt_log").await;
+    let words =
+        [format!("its aesthetics is {:.4}, below {bound}", scores[0]), "2 of 5 pictures are left out by".to_owned()];
+    assert!(words.iter().all(|it| log.contains(it)), "{words:?}: {log}");
+    // A network that nothing asks for, and one that is none.
+    is_refused(&db, &data, "networks = { aesthetics = \"clip\" }", 14, &["for which nothing asks"]);
+    is_refused(
+        &db,
+        &data,
+        "min_aesthetics = 5\nnetworks = { aesthetics = \"nowhere\" }",
+        15,
+        &["`nowhere`", "neither a folder"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pictures_smaller_than_the_square_are_left_out_and_named_or_enlarged() {
     let db = Database::new().await;
     let data = dataset(&db, "data", 4);

@@ -28,8 +28,11 @@ pub(super) fn buckets(block: &Block) -> Vec<(u32, u32)> {
 
 /// Which pictures are learnt from.
 pub(super) fn curation(block: &Block) -> Vec<Bound> {
-    let rows = [("glcm_score", "min_glcm_score", "max_glcm_score")];
-    let rows = rows.into_iter().chain([("compression_ratio", "min_compression_ratio", "max_compression_ratio")]);
+    let rows = [
+        ("glcm_score", "min_glcm_score", "max_glcm_score"),
+        ("compression_ratio", "min_compression_ratio", "max_compression_ratio"),
+        ("aesthetics", "min_aesthetics", "max_aesthetics"),
+    ];
     let bound = |(name, low, high): (&str, &str, &str)| {
         let end = |key: &str| block.number(key, "a finite number", f64::is_finite);
         let (min, max) = (end(low), end(high));
@@ -37,12 +40,12 @@ pub(super) fn curation(block: &Block) -> Vec<Bound> {
             && min > max
         {
             let help = "give the larger one to the key with `max`".to_owned();
-            block.faults.at(&block.key_span(low), format!("no picture has a {name} from {min} to {max}"), help);
+            block.faults.at(&block.key_span(low), format!("no picture's {name} is from {min} to {max}"), help);
         }
         let metric = metrics::TABLE.iter().find(|it| it.name == name).expect("it is in the table").id();
-        (min.is_some() || max.is_some()).then_some(Bound { metric, min, max })
+        (min.is_some() || max.is_some()).then_some(Bound { metric, network: None, min, max })
     };
-    rows.filter_map(bound).collect()
+    rows.into_iter().filter_map(bound).collect()
 }
 
 /// Which pictures are made on the way.

@@ -10,7 +10,7 @@ use crate::models::layers::Activation;
 use crate::models::package::read_config;
 
 /// The keys of a config file; those that nobody asks for are tolerated.
-pub(super) struct Keys {
+pub struct Keys {
     path: PathBuf,
     map: Map<String, Value>,
 }
@@ -18,6 +18,11 @@ pub(super) struct Keys {
 impl Keys {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         Ok(Self { path: path.to_owned(), map: read_config(path)? })
+    }
+
+    /// The keys of the object under a key that may be missing or null.
+    pub fn below(&self, key: &str) -> anyhow::Result<Option<Self>> {
+        Ok(self.find(key)?.map(|map| Self { path: self.path.clone(), map }))
     }
 
     /// The value of a key that may be missing or null.
