@@ -33,7 +33,8 @@ lint: ## Check format, clippy's lints, dependencies and shell scripts
 	@if command -v shellcheck >/dev/null; then (set -x; shellcheck deploy/*.sh deploy/slurm/*.sbatch jobs/*.sh .ci/run); \
 	  else echo 'lint: no shellcheck: `apt-get install shellcheck` brings it'; fi
 	@for tool in 'systemd-analyze verify deploy/systemd/jobctl-worker@.service' 'hadolint deploy/compose/Dockerfile' \
-	  'promtool check rules deploy/prometheus/jobctl.rules.yml' 'kubernetes-validate --strict deploy/kubernetes/worker.yaml' \
+	  'promtool check rules deploy/prometheus/jobctl.rules.yml' 'promtool test rules deploy/prometheus/jobctl.rules.test.yml' \
+	  'kubernetes-validate --strict deploy/kubernetes/worker.yaml' \
 	  'check-jsonschema --builtin-schema vendor.compose-spec deploy/compose/docker-compose.yml'; do \
 	  command -v "$${tool%% *}" >/dev/null \
 	    || { echo "lint: not here, so not run: $$tool"; continue; }; \

@@ -117,6 +117,7 @@ fn the_compose_file_starts_workers_that_exist() {
 fn the_kubernetes_manifest_probes_what_a_worker_answers() {
     let documents = yaml("kubernetes/worker.yaml");
     let deployment = documents.iter().find(|it| it["kind"] == "Deployment").unwrap();
+    assert!(deployment["spec"].get("replicas").is_none(), "applying the file again would undo a scale");
     let pod = &deployment["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
     check_command(&words(&container["args"]));
