@@ -65,7 +65,7 @@ pub(super) async fn keep(agent: Arc<Agent>, slot_idx: usize, slot: String, offer
                 loaded = job.affinity.or(loaded);
                 let orders = agent.begin(&job);
                 tracing::debug!(slot, job = job.id.0, lease = job.lease.0, kind = job.task.kind(), "begins");
-                vitals.claimed(job.waited);
+                vitals.claimed(job.task.kind(), job.waited);
                 vitals.slot(slot_idx, &slot, Slot::Busy);
                 let span = tracing::info_span!("attempt", %worker, slot, job = job.id.0, lease = job.lease.0, attempt = job.number);
                 let survivor = turn::take(&agent.bench, ready, &job, orders).instrument(span).await;

@@ -110,8 +110,10 @@ impl Vitals {
         self.claims.observe(took.as_secs_f64());
     }
 
-    /// A job was claimed that could have been claimed for so long.
-    pub fn claimed(&self, waited: Duration) {
+    /// A job of this kind was claimed that could have been claimed for so long.
+    pub fn claimed(&self, kind: &str, waited: Duration) {
+        // At 0 from the start, so that the first failure is seen as one.
+        let _ = self.attempts.with_label_values(&[kind, "failed"]);
         self.claim_waits.observe(waited.as_secs_f64());
     }
 

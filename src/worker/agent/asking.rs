@@ -61,7 +61,7 @@ pub(super) async fn serve(agent: Arc<Agent>, settings: JudgeSettings) {
         match claimed {
             Ok(Some(job)) => {
                 let orders = agent.begin(&job);
-                agent.options.vitals.claimed(job.waited);
+                agent.options.vitals.claimed(job.task.kind(), job.waited);
                 let span = tracing::info_span!("attempt", %worker, slot = SLOT, job = job.id.0, lease = job.lease.0, attempt = job.number);
                 let (agent, client, children) = (agent.clone(), client.clone(), children.clone());
                 let turn = async move {

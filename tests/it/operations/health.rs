@@ -130,6 +130,8 @@ async fn a_killed_slot_is_seen_as_a_restart_and_a_retry() {
         .await;
     let busy = async || metrics(address).get("jobctl_slots", &[("state", "busy")]);
     wait_until("it says so", LONG, async || busy().await > 0.0).await;
+    // There before the first failure, which would not be a rise else.
+    assert_eq!(metrics(address).get("jobctl_attempts_total", &[("kind", "evaluate"), ("outcome", "failed")]), 0.0);
     for slot in worker.slots() {
         kill_process(slot, Signal::KILL).unwrap();
     }
