@@ -38,8 +38,7 @@ pub(super) async fn measure(
         noted.lock().unwrap_or_else(PoisonError::into_inner).push(now.saturating_sub(task.seed / 1000));
     };
     let pool = ground.pool.clone();
-    let executors =
-        tokio::spawn(async move { Executors::run(&pool, n_executors, how, n_jobs as usize, note).await });
+    let executors = tokio::spawn(async move { Executors::run(&pool, n_executors, how, n_jobs as usize, note).await });
     let begun = start.elapsed() + Duration::from_millis(500);
     // Who enqueues is another process than who works, as a rule.
     let enqueuers = database::connect(ground.database.url(), N_ENQUEUERS).await?;
