@@ -39,7 +39,12 @@ pub(super) async fn lock(tx: &mut Tx<'_>, job: JobId, reach: Reach) -> anyhow::R
         Reach::Sweeps => lock_stopping_sweeps(tx, job).await?,
     };
     jobs.push(job.0);
-    lock_dependants(tx, &jobs).await?;
+    if sweeps.is_empty() {
+        lock_dependants(tx, &jobs).await?;
+    } else {
+        // With the parents, as those who cancel the sweeps lock them: later would be out of order.
+        lock_family(tx, &jobs).await?;
+    }
     Ok(sweeps)
 }
 

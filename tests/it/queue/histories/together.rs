@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use jobctl::plan::EdgeKind;
 use jobctl::queue::claim::{Claimed, beat};
 use jobctl::queue::rescue::rescue;
 use jobctl::queue::{LeaseLost, control, locks};
@@ -14,8 +15,10 @@ use uuid::Uuid;
 use super::{STALE, config, enqueue, plan_of};
 use crate::support::database::Database;
 use crate::support::graph::{How, graph};
+use crate::support::wait_until;
 
 const LENGTH: Duration = Duration::from_millis(1500);
+const LONG: Duration = Duration::from_secs(30);
 
 /// Claims and settles, honestly; now and then it takes very long, and settles too late.
 async fn worker(db: &Database, seed: u64) {
@@ -157,7 +160,7 @@ async fn two_jobs_that_fail_at_once_stop_their_sweep_without_a_deadlock() {
     let db = Database::new().await;
     let labels: Vec<String> = (0..24).map(|it| format!("x{it}")).chain(["pool".to_owned()]).collect();
     let words: Vec<&str> = labels.iter().map(String::as_str).collect();
-    let edges: Vec<_> = (0..24).map(|it| (it, 24, jobctl::plan::EdgeKind::After)).collect();
+    let edges: Vec<_> = (0..24).map(|it| (it, 24, EdgeKind::After)).collect();
     let mut plan = graph("stop", &words, &edges);
     plan.on_failure = jobctl::sweep::OnFailure::Stop;
     let mut others = graph("others", &words[..12], &[]);
@@ -216,4 +219,36 @@ async fn two_jobs_that_fail_at_once_stop_their_sweep_without_a_deadlock() {
         db.all_due().await;
     }
     assert_eq!(n_deadlocks(&db).await, 0, "deadlocks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_stops_its_sweep_locks_what_that_reaches_before_anything_else() {
+    let db = Database::new().await;
+    // What needs a job of the sweep that stops needs an older one too, which is none of its.
+    let edges = [(0, 2, EdgeKind::Needs), (1, 2, EdgeKind::Needs)];
+    db.submit(&graph("others", &["older", "shared", "both"], &edges)).await;
+    let mut stops = graph("stops", &["shared", "bad"], &[]);
+    stops.on_failure = jobctl::sweep::OnFailure::Stop;
+    db.submit(&stops).await;
+    let worker = db.worker().await;
+    let bad = db.job("bad").await;
+    let mut claimed = Vec::new();
+    while let Some(it) = db.claim(worker).await {
+        claimed.push(it);
+    }
+    let failing = claimed.iter().find(|it| it.id == bad).unwrap();
+    // Somebody ends the older one: it is locked, then what needs it.
+    let (older, both) = (db.job("older").await, db.job("both").await);
+    let mut tx = db.begin().await;
+    sqlx::query("select from job where id = $1 for update").bind(older.0).execute(&mut *tx).await.unwrap();
+    let end_older = async {
+        let waits =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        wait_until("the failure waits for it", LONG, async || db.number(waits).await > 0).await;
+        sqlx::query("select from job where id = $1 for update nowait").bind(both.0).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let (failed, ()) = tokio::join!(db.settle(failing, How::Fail), end_older);
+    failed.unwrap();
+    db.check_laws().await;
 }
