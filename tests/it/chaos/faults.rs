@@ -1,6 +1,7 @@
 //! What goes wrong, each kind with how it is done and undone.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -160,12 +161,7 @@ impl Fault {
                 // A folder that can be made anew would be no loss, unless a worker was faster.
                 let _ = fs::write(&store, "");
                 sleep(moment(dice)).await;
-                if store.is_dir() {
-                    fs::remove_dir_all(&store).unwrap();
-                } else {
-                    fs::remove_file(&store).unwrap();
-                }
-                fs::rename(&away, &store).unwrap();
+                bring_back(&store, &away, &field.home.join("strays"));
             }
             Self::Split => {
                 field.workers[victim].proxy.set(Net::Split);
@@ -186,6 +182,39 @@ impl Fault {
                 field.workers[victim].proxy.reset();
                 field.workers[victim].proxy.set(Net::Fine);
             }
+        }
+    }
+}
+
+/// Puts the folder `away` back in its place, with what workers have put into one that they made there meanwhile.
+fn bring_back(store: &Path, away: &Path, strays: &Path) {
+    let mut n_strays = 0;
+    let stray = |n: usize| strays.join(n.to_string());
+    fs::create_dir_all(strays).unwrap();
+    // A worker may make it anew between any two of these.
+    loop {
+        let _ = fs::remove_file(store);
+        if fs::rename(store, stray(n_strays)).is_ok() {
+            n_strays += 1;
+        }
+        if fs::rename(away, store).is_ok() {
+            break;
+        }
+    }
+    (0..n_strays).for_each(|it| pour(&stray(it), store));
+    fs::remove_dir_all(strays).unwrap();
+}
+
+/// Moves all files below a folder to the same places below another.
+fn pour(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (old, new) = (entry.path(), to.join(entry.file_name()));
+        if old.is_dir() {
+            pour(&old, &new);
+        } else if !new.exists() {
+            // A file that was being written may have gone.
+            let _ = fs::rename(old, new);
         }
     }
 }
