@@ -35,7 +35,8 @@ pub(super) struct Args {
     /// How many jobs are run at a time, in turns.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 256], value_parser = clap::value_parser!(u16).range(1..=4096))]
     executors: Vec<u16>,
-    /// How jobs are claimed and settled: one by one, gathered into batches, or by an agent with slots.
+    /// How jobs are claimed and settled: one by one, gathered into batches, or by an agent with slots, which `latency`
+    /// leaves out.
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = [How::Single, How::Batched, How::Slots])]
     how: Vec<How>,
     /// How many jobs are burned down.
