@@ -12,7 +12,7 @@ from psycopg import sql
 def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
-    for name in ["executors", "pool", "jobs", "rate", "seconds", "history", "unmatched", "each"]:
+    for name in ["executors", "pool", "jobs", "rate", "seconds", "history", "unmatched", "each", "warmup"]:
         parser.add_argument(f"--{name}", type=int, default=0)
     return parser.parse_args()
 
@@ -89,13 +89,15 @@ async def open_loop():
     begun = time.perf_counter() - start
     inserts = []
     each = max(ask.each, 1)
-    for idx in range(-(-ask.rate * ask.seconds // each)):
+    # What is due while it warms up is not counted.
+    n_warm, n_counted = (-(-ask.rate * seconds // each) for seconds in [ask.warmup, ask.seconds])
+    for idx in range(n_warm + n_counted):
         due = begun + idx * each / ask.rate
         await asyncio.sleep(max(0, due - (time.perf_counter() - start)))
-        inserts.append(asyncio.create_task(noop.batch_defer_async(*[{"at": due}] * each)))
+        inserts.append(asyncio.create_task(noop.batch_defer_async(*[{"at": due if idx >= n_warm else 0}] * each)))
     await asyncio.gather(*inserts)
     limit = time.perf_counter() + 60
-    while len(waits) < len(inserts) * each and time.perf_counter() < limit:
+    while len(waits) < n_counted * each and time.perf_counter() < limit:
         await asyncio.sleep(0.02)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -106,7 +108,9 @@ async def open_loop():
 
 async def main():
     async with app.open_async():
-        await app.schema_manager.apply_schema_async()
+        # A database of earlier rounds has them.
+        if not await value("select to_regclass('procrastinate_jobs') is not null as value"):
+            await app.schema_manager.apply_schema_async()
         await prepare()
         if ask.rate:
             said = await open_loop()

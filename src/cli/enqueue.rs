@@ -221,8 +221,7 @@ pub async fn enqueue(pool: &PgPool, loaded: Loaded, ask: &Ask<'_>) -> anyhow::Re
         bar.finish_and_clear();
         stored = uploaded.context("put the pictures into the store; nothing was enqueued")?;
     }
-    let mut tx = pool.begin().await.context("begin a transaction")?;
-    locks::alone(&mut tx).await?;
+    let mut tx = locks::begin_alone(pool).await?;
     let mut summary = Summary {
         sweep: submit::slug(&plan.name, &key),
         new: BTreeMap::new(),

@@ -10,6 +10,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Postgres, Type};
 
 use super::Tx;
+use super::wake::{Call, notification, notify};
 use crate::job::Hash;
 
 /// So many rows are few.
@@ -108,6 +109,7 @@ impl Table {
 #[derive(Default)]
 pub struct Batch {
     few: Vec<(&'static Table, Vec<u8>)>,
+    call: Option<Call>,
 }
 
 impl Batch {
@@ -163,13 +165,21 @@ impl Batch {
         Ok(())
     }
 
+    /// Has every worker told, with what [`finish`](Self::finish) sends.
+    pub fn call(&mut self, call: Call) {
+        self.call = Some(call);
+    }
+
     /// Inserts the rows that were kept, column by column, in one statement.
     ///
     /// # Errors
     /// Postgres refuses a row or is out of reach.
     pub async fn finish(self, tx: &mut Tx<'_>) -> anyhow::Result<()> {
         if self.few.is_empty() {
-            return Ok(());
+            return match self.call {
+                Some(call) => notify(tx, call).await,
+                None => Ok(()),
+            };
         }
         let mut arrays = Vec::new();
         let mut inserts = Vec::new();
@@ -190,7 +200,8 @@ impl Batch {
             inserts.push(format!("new_{name} as (insert into {name} ({names}) select * from unnest({casts}))"));
         }
         // The same text whatever the number of rows: a connection prepares it once.
-        let statement = format!("with {} select", inserts.join(", "));
+        let and_call = self.call.map_or_else(String::new, notification);
+        let statement = format!("with {} select {and_call}", inserts.join(", "));
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for array in arrays {
             query = query.bind(array);

@@ -5,12 +5,13 @@
 //! there is. The end of a job does without, unless a sweep may stop with it.
 
 use anyhow::Context;
+use sqlx::PgPool;
 
 use super::Tx;
 use crate::job::JobId;
 
 /// How far the end of a job may reach.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Reach {
     /// To those that wait for it: it ends well, or does not end.
     Children,
@@ -18,6 +19,16 @@ pub(super) enum Reach {
     Dependants,
     /// To all of the sweeps that stop with the first failure.
     Sweeps,
+}
+
+/// Begins a transaction that is [`alone`], in one round trip: others wait for its end.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn begin_alone(pool: &PgPool) -> anyhow::Result<Tx<'static>> {
+    pool.begin_with("begin; select pg_advisory_xact_lock(hashtext('jobctl enqueue'))")
+        .await
+        .context("wait for others who change the queue")
 }
 
 /// Keeps others from enqueueing, reviving, cancelling, holding or ordering, until the transaction ends.

@@ -1,6 +1,7 @@
 //! How attempts and jobs end, and what that means for the jobs that wait for them.
 
 use anyhow::Context;
+use sqlx::Connection;
 use uuid::Uuid;
 
 use super::batch::finish_many;
@@ -73,10 +74,9 @@ pub(super) struct Ended<'a> {
 
 /// Ends an attempt without a result: the job is tried again, fails, or was cancelled. True if it is tried again.
 pub(super) async fn end_attempt(tx: &mut Tx<'_>, it: &Ended<'_>) -> anyhow::Result<bool> {
-    let seen = peek(tx, it.job, it.lease).await?;
-    let reach = match seen {
+    let reach = |tries: &Tries| match tries {
         Tries { cancelled: true, .. } => Reach::Dependants,
-        seen if seen.are_over(it.cause) => Reach::Sweeps,
+        tries if tries.are_over(it.cause) => Reach::Sweeps,
         _ => Reach::Children,
     };
     let (tries, error) = (own(tx, it.job, it.lease, reach).await?, it.error);
@@ -154,7 +154,7 @@ async fn last_lines(tx: &mut Tx<'_>, lease: Lease) -> anyhow::Result<String> {
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
 pub async fn fail(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> anyhow::Result<()> {
-    let stopping = own(tx, job, lease, Reach::Sweeps).await?.stopping;
+    let stopping = own_as_far_as(tx, job, lease, Reach::Sweeps).await?.stopping;
     close_attempt(tx, lease, "failed", Some(Cause::Task), Some(error)).await?;
     end_and_stop(tx, &[job.0], State::Failed, Some(error), &stopping).await
 }
@@ -165,7 +165,7 @@ pub async fn fail(tx: &mut Tx<'_>, job: JobId, lease: Lease, error: &str) -> any
 /// # Errors
 /// [`LeaseLost`], or Postgres is out of reach; nothing is written then.
 pub async fn release(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<()> {
-    let reach = if peek(tx, job, lease).await?.cancelled { Reach::Dependants } else { Reach::Children };
+    let reach = |tries: &Tries| if tries.cancelled { Reach::Dependants } else { Reach::Children };
     if own(tx, job, lease, reach).await?.cancelled {
         close_attempt(tx, lease, "cancelled", Some(Cause::Order), None).await?;
         return end(tx, &[job.0], State::Cancelled, Some("cancelled while it ran")).await;
@@ -206,11 +206,32 @@ impl Tries {
     }
 }
 
-/// Locks a running job and what its end may reach, if the lease is still its own.
-async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease, reach: Reach) -> anyhow::Result<Tries> {
+/// Locks a running job, if the lease is still its own, and what its end may reach: how far that is shows only once the job
+/// is locked, for it may have been cancelled just before. What was locked too little of is let go and locked again in order.
+async fn own(
+    tx: &mut Tx<'_>,
+    job: JobId,
+    lease: Lease,
+    reach: impl Fn(&Tries) -> Reach,
+) -> anyhow::Result<Tries> {
+    let mut locked = Reach::Children;
+    loop {
+        let mut attempt = (**tx).begin().await.context("set a savepoint")?;
+        let tries = own_as_far_as(&mut attempt, job, lease, locked).await?;
+        let wanted = reach(&tries);
+        if wanted <= locked {
+            attempt.commit().await.context("keep what is locked")?;
+            return Ok(tries);
+        }
+        attempt.rollback().await.context("let go of what is locked")?;
+        locked = wanted;
+    }
+}
+
+async fn own_as_far_as(tx: &mut Tx<'_>, job: JobId, lease: Lease, reach: Reach) -> anyhow::Result<Tries> {
     if reach != Reach::Children {
         let stopping = lock(tx, job, reach).await?;
-        return Ok(Tries { stopping, ..peek(tx, job, lease).await? });
+        return Ok(Tries { stopping, ..look(tx, job, lease).await? });
     }
     // The usual case, in one question. An array, not a sub-select beside an `or`, so that the planner uses the index.
     let locked = sqlx::query!(
@@ -238,7 +259,7 @@ async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease, reach: Reach) -> anyhow:
 }
 
 /// Looks at a running job, if the lease is its own.
-async fn peek(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries> {
+async fn look(tx: &mut Tx<'_>, job: JobId, lease: Lease) -> anyhow::Result<Tries> {
     let row = sqlx::query!(
         "select n_attempts, max_attempts, n_oom, cancel_requested_at is not null as \"cancelled!\"
         from job

@@ -12,7 +12,7 @@ use super::control::{hold, revive_sweep};
 use super::lanes::{self, Gates, regate};
 use super::locks::{lock_family, lock_sweep};
 use super::settle::end;
-use super::wake::{Call, notify};
+use super::wake::Call;
 use super::{Tx, deadlines, limit, order};
 use crate::job::needs::Needs;
 use crate::job::task::MetricId;
@@ -144,6 +144,7 @@ pub async fn submit(
     rows::jobs(tx, &mut batch, plan, &ids, &places, &blockers.n_of_new).await?;
     rows::edges(tx, &mut batch, &blockers.rows).await?;
     rows::membership(tx, &mut batch, sweep, &ids.of).await?;
+    batch.call(Call::Ready);
     batch.finish(tx).await?;
     block_live_children(tx, &blockers.n_of_live).await?;
     let n_revived = share(tx, plan, &ids.known).await?;
@@ -152,7 +153,6 @@ pub async fn submit(
         // The parents of new jobs are the plan's own: only known ones can have ended.
         skip_orphans(tx, sweep).await?;
     }
-    notify(tx, Call::Ready).await?;
     Ok(Submitted { sweep, new, is_new: ids.is_new, n_revived })
 }
 

@@ -49,6 +49,11 @@ pub async fn notify(tx: &mut Tx<'_>, call: Call) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a `select` says that tells them too.
+pub(super) fn notification(call: Call) -> String {
+    format!("pg_notify('{CHANNEL}', '{}')", call.word())
+}
+
 /// Bells that ring when Postgres calls. A ring is never missed by who subscribed before it.
 #[derive(Debug)]
 pub struct Bells {

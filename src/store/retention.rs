@@ -125,9 +125,8 @@ async fn kept_because(tx: &mut Tx<'_>, month: &Month) -> anyhow::Result<Option<S
 /// As said; or Postgres is out of reach, and then calling [`finish`] goes on where it was.
 pub async fn prune(pool: &PgPool, month: &Month) -> anyhow::Result<Gone> {
     let mut gone = Gone { freed_bytes: month.bytes, ..Gone::default() };
-    let mut tx = pool.begin().await?;
     // No sweep may come meanwhile that wants what goes.
-    locks::alone(&mut tx).await?;
+    let mut tx = locks::begin_alone(pool).await?;
     sqlx::query!("set local lock_timeout = '10s'").execute(&mut *tx).await?;
     let part = &month.partition;
     run(&mut tx, format!("lock table {part} in share row exclusive mode")).await?;

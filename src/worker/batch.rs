@@ -127,8 +127,7 @@ impl Batch {
         }
         let raw = response["body"].to_string();
         let reply = Reply::read(&raw);
-        let mut tx = self.bench.pool.begin().await.context("begin a transaction")?;
-        locks::alone(&mut tx).await?;
+        let mut tx = locks::begin_alone(&self.bench.pool).await?;
         let job = by_key(&mut tx, &beginning).await?.context("no job of this database has that name")?;
         ensure!(job.task.asks(), "job {} asks no machine", job.id);
         let task = resolved(&self.bench, &job.task).await?.map_err(anyhow::Error::msg)?;

@@ -7,6 +7,8 @@ mod executors;
 mod open_loop;
 mod workers;
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,14 +16,15 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use self::executors::How;
+use self::open_loop::Load;
 use crate::cli::Outcome;
 use crate::cli::lines::{say, say_json};
 use crate::config::Config;
 use crate::database::{self, throwaway::Throwaway};
 use crate::plan::Plan;
-use crate::queue::{Tx, load};
+use crate::queue::load;
 
-/// Time the queue: jobs that do nothing, each scenario in a database of its own that is dropped afterwards.
+/// Time the queue: jobs that do nothing, in a database of their own that is dropped afterwards.
 ///
 /// The server is $DATABASE_URL's, or the private one. Without --only all of it is measured.
 ///
@@ -48,12 +51,15 @@ pub(super) struct Args {
     /// Jobs enqueued a second, whether or not earlier ones have started.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
-    /// So many of them at once, as one sweep.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    each: u32,
+    /// So many of them at once, as one sweep, in turns.
+    #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=1000))]
+    each: Vec<u32>,
     /// For so long.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
+    /// Enqueue for so long before that, which is not counted: new connections plan their first statements then.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    warmup: u32,
     /// Simulated workers that beat and claim nothing.
     #[arg(long, value_delimiter = ',', default_values_t = [300])]
     workers: Vec<u32>,
@@ -94,52 +100,72 @@ struct Figure {
     pool: u32,
 }
 
-/// A database with what the scenario wants in it.
+/// A database with what the scenarios want in it.
 struct Ground {
     database: Throwaway,
     pool: PgPool,
-    /// The old snapshot.
-    pinned: Option<Tx<'static>>,
+    /// The seed of the next job: each is of a job of its own, for the same job is not made twice.
+    next_seed: AtomicU64,
 }
 
 /// See [`Args`].
 pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
     let wants = |it: What| args.only.is_empty() || args.only.contains(&it);
-    if wants(What::Burn) {
-        for &how in &args.how {
-            for &n in &args.executors {
-                let ground = Ground::new(args, config).await?;
-                let figure = burn::measure(&ground, usize::from(n), how, args.jobs, config).await;
-                tell(args, "burn", ground.end(figure).await?)?;
+    if wants(What::Burn) || wants(What::Latency) {
+        let ground = Ground::new(args, config).await?;
+        let measured = async {
+            if wants(What::Burn) {
+                burn_each(args, &ground, config).await?;
             }
-        }
-    }
-    if wants(What::Latency) {
-        // An agent's slots start many processes: what that takes is no matter of the queue.
-        for &how in args.how.iter().filter(|it| **it != How::Slots) {
-            for &n in &args.executors {
-                let ground = Ground::new(args, config).await?;
-                let seconds = Duration::from_secs(args.seconds.into());
-                let figure = open_loop::measure(&ground, usize::from(n), how, args.rate, args.each, seconds).await;
-                tell(args, "latency", ground.end(figure).await?)?;
+            if wants(What::Latency) {
+                latency_each(args, &ground).await?;
             }
-        }
+            anyhow::Ok(())
+        };
+        let measured = measured.await;
+        ground.end(measured).await?;
     }
+    // Their databases hold what would be in the way of the others: jobs that are left, workers that are many.
     if wants(What::Enqueue) {
         for &n in &args.enqueue {
             let ground = Ground::new(args, config).await?;
-            let figure = enqueue::measure(&ground, n).await;
+            let figure = ground.beside_snapshot(args, enqueue::measure(&ground, n)).await;
             tell(args, "enqueue", ground.end(figure).await?)?;
         }
     }
     if wants(What::Workers) {
         for &n in &args.workers {
             let ground = Ground::new(args, config).await?;
-            let figure = workers::measure(&ground, n, Duration::from_secs(args.seconds.into())).await;
+            let figure = workers::measure(&ground, n, Duration::from_secs(args.seconds.into()));
+            let figure = ground.beside_snapshot(args, figure).await;
             tell(args, "workers", ground.end(figure).await?)?;
         }
     }
     Ok(Outcome::Done)
+}
+
+async fn burn_each(args: &Args, ground: &Ground, config: &Config) -> anyhow::Result<()> {
+    for &n in &args.executors {
+        for &how in &args.how {
+            let figure = burn::measure(ground, usize::from(n), how, args.jobs, config);
+            tell(args, "burn", ground.beside_snapshot(args, figure).await?)?;
+        }
+    }
+    Ok(())
+}
+
+async fn latency_each(args: &Args, ground: &Ground) -> anyhow::Result<()> {
+    for &n in &args.executors {
+        for &each in &args.each {
+            // An agent's slots start many processes: what that takes is no matter of the queue.
+            for &how in args.how.iter().filter(|it| **it != How::Slots) {
+                let offered = Load { rate: args.rate, each, warmup: args.warmup, seconds: args.seconds };
+                let figure = open_loop::measure(ground, usize::from(n), how, offered);
+                tell(args, "latency", ground.beside_snapshot(args, figure).await?)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn tell(args: &Args, what: &'static str, of: serde_json::Value) -> anyhow::Result<()> {
@@ -159,7 +185,7 @@ impl Ground {
     async fn new(args: &Args, config: &Config) -> anyhow::Result<Self> {
         let database = Throwaway::new(&database::url(config)?).await?;
         match Self::prepare(args, &database).await {
-            Ok((pool, pinned)) => Ok(Self { database, pool, pinned }),
+            Ok(pool) => Ok(Self { database, pool, next_seed: AtomicU64::new(0) }),
             Err(error) => {
                 database.end().await?;
                 Err(error)
@@ -167,23 +193,37 @@ impl Ground {
         }
     }
 
-    async fn prepare(args: &Args, database: &Throwaway) -> anyhow::Result<(PgPool, Option<Tx<'static>>)> {
+    async fn prepare(args: &Args, database: &Throwaway) -> anyhow::Result<PgPool> {
         let pool = database::connect(database.url(), args.pool + u32::from(args.snapshot)).await?;
         load::past(&pool, args.history.into()).await?;
         if args.unmatched > 0 {
             enqueue::submit_all(&pool, &[enqueue::nobodys(args.unmatched)]).await?;
         }
-        load::vacuum(&pool).await?;
-        let pinned = if args.snapshot { Some(load::pin(&pool).await?) } else { None };
-        Ok((pool, pinned))
+        Ok(pool)
+    }
+
+    /// Measures, beside an old snapshot if that is asked for. What was there before has been vacuumed.
+    async fn beside_snapshot<T>(
+        &self,
+        args: &Args,
+        figure: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        load::vacuum(&self.pool).await?;
+        let _pinned = if args.snapshot { Some(load::pin(&self.pool).await?) } else { None };
+        figure.await
     }
 
     /// Drops the database, whatever has come of the measurement.
     async fn end<T>(self, figure: anyhow::Result<T>) -> anyhow::Result<T> {
-        drop(self.pinned);
         self.pool.close().await;
         self.database.end().await?;
         figure
+    }
+
+    /// The seeds of `n` jobs that have not been before.
+    fn seeds(&self, n: u64) -> Range<u64> {
+        let first = self.next_seed.fetch_add(n, Ordering::Relaxed);
+        first..first + n
     }
 
     async fn enqueue(&self, plans: &[Plan]) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, JobArgs, Serialize)]
 #[river(kind = "noop")]
 struct Noop {
-    /// Microseconds after the start of this process at which it was about to be enqueued.
+    /// Microseconds after the start of this process at which it was due to be enqueued; 0 if that is not measured.
     at_us: u64,
 }
 
@@ -100,7 +100,7 @@ type Waits = Arc<Mutex<Vec<u64>>>;
 fn client(pool: &PgPool, n_executors: u64, start: Instant, waits: Option<Waits>) -> anyhow::Result<Client> {
     let mut workers = Workers::new();
     let work = move |_: WorkContext, job: Job<Noop>| {
-        if let Some(waits) = &waits {
+        if let Some(waits) = waits.as_ref().filter(|_| job.args.at_us > 0) {
             let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
             waits.lock().expect("nobody panics with it").push(now.saturating_sub(job.args.at_us));
         }
@@ -140,8 +140,10 @@ async fn open_loop(pool: &PgPool, ask: &Ask) -> anyhow::Result<serde_json::Value
     let client = client(pool, ask.n("executors"), start, Some(waits.clone()))?;
     let mut run = client.start()?;
     let each = ask.n("each").max(1);
-    let n_sweeps = (ask.n("rate") * ask.n("seconds")).div_ceil(each);
-    let n_jobs = n_sweeps * each;
+    // What is due while it warms up is not counted.
+    let n_sweeps = |name: &str| (ask.n("rate") * ask.n(name)).div_ceil(each);
+    let n_warm = n_sweeps("warmup");
+    let n_sweeps = n_warm + n_sweeps("seconds");
     let begun = start.elapsed();
     let mut inserts = tokio::task::JoinSet::new();
     for idx in 0..n_sweeps {
@@ -149,7 +151,7 @@ async fn open_loop(pool: &PgPool, ask: &Ask) -> anyhow::Result<serde_json::Value
         tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
         let client = client.clone();
         inserts.spawn(async move {
-            let at_us = u64::try_from(due.as_micros()).unwrap_or(u64::MAX);
+            let at_us = if idx < n_warm { 0 } else { u64::try_from(due.as_micros()).unwrap_or(u64::MAX) };
             if each == 1 {
                 return client.insert(Noop { at_us }).await.map(drop);
             }
@@ -160,7 +162,8 @@ async fn open_loop(pool: &PgPool, ask: &Ask) -> anyhow::Result<serde_json::Value
         inserted??;
     }
     let limit = Instant::now();
-    while waits.lock().expect("nobody panics with it").len() < usize::try_from(n_jobs)? && limit.elapsed().as_secs() < 60 {
+    let n_counted = usize::try_from((n_sweeps - n_warm) * each)?;
+    while waits.lock().expect("nobody panics with it").len() < n_counted && limit.elapsed().as_secs() < 60 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     run.stop().await?;

@@ -22,7 +22,7 @@ pub(super) async fn measure(
     n_jobs: u32,
     config: &Config,
 ) -> anyhow::Result<serde_json::Value> {
-    ground.enqueue(&plans(n_jobs)).await?;
+    ground.enqueue(&plans(ground.seeds(n_jobs.into()))).await?;
     load::vacuum(&ground.pool).await?;
     let before = load::meter(&ground.pool).await?;
     let start = Instant::now();

@@ -1,6 +1,7 @@
 //! Plans of jobs that do nothing, and how long enqueueing them takes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::queue::{load, locks, submit};
 use crate::sweep::OnFailure;
 
 /// So many jobs are one sweep.
-const SWEEP: u32 = 100_000;
+const SWEEP: u64 = 100_000;
 
 /// Jobs that do nothing, one for each seed.
 pub(super) fn plan(name: &str, seeds: impl IntoIterator<Item = u64>) -> Plan {
@@ -48,10 +49,10 @@ pub(super) fn plan(name: &str, seeds: impl IntoIterator<Item = u64>) -> Plan {
     }
 }
 
-/// `n` jobs that do nothing, as sweeps of some size.
-pub(super) fn plans(n: u32) -> Vec<Plan> {
-    let starts = (0..n).step_by(SWEEP as usize);
-    starts.map(|it| plan("bench", u64::from(it)..u64::from(n.min(it.saturating_add(SWEEP))))).collect()
+/// Jobs that do nothing, one for each seed, as sweeps of some size.
+pub(super) fn plans(seeds: Range<u64>) -> Vec<Plan> {
+    let starts = seeds.clone().step_by(SWEEP as usize);
+    starts.map(|it| plan("bench", it..seeds.end.min(it + SWEEP))).collect()
 }
 
 /// Jobs that stand before all others and that nobody here can run.
@@ -73,15 +74,14 @@ pub(super) async fn submit_all(pool: &PgPool, plans: &[Plan]) -> anyhow::Result<
 
 /// Enqueues one plan, as `jobctl enqueue` does once it knows what is new.
 pub(super) async fn submit_one(pool: &PgPool, plan: &Plan) -> anyhow::Result<()> {
-    let mut tx = pool.begin().await?;
-    locks::alone(&mut tx).await?;
+    let mut tx = locks::begin_alone(pool).await?;
     submit::submit(&mut tx, plan, &plan.key(), "", &BTreeSet::new(), "bench").await?;
     tx.commit().await.context("enqueue")
 }
 
 /// How long enqueueing `n` jobs takes, their plan made before.
 pub(super) async fn measure(ground: &Ground, n: u32) -> anyhow::Result<serde_json::Value> {
-    let plans = plans(n);
+    let plans = plans(ground.seeds(n.into()));
     let before = load::meter(&ground.pool).await?;
     let start = Instant::now();
     ground.enqueue(&plans).await?;

@@ -252,3 +252,44 @@ async fn a_failure_that_stops_its_sweep_locks_what_that_reaches_before_anything_
     failed.unwrap();
     db.check_laws().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_finds_its_job_cancelled_locks_again_all_that_this_reaches() {
+    let db = Database::new().await;
+    let edges = [(1, 2, EdgeKind::Needs), (2, 0, EdgeKind::Needs)];
+    db.submit(&graph("one", &["grandchild", "job", "child"], &edges)).await;
+    let worker = db.worker().await;
+    let claimed = db.claim(worker).await.unwrap();
+    let (grandchild, child) = (db.job("grandchild").await, db.job("child").await);
+    assert!(grandchild < child && claimed.id == db.job("job").await);
+    let one_waits = async || {
+        let waits =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        wait_until("one waits", LONG, async || db.number(waits).await == 1).await;
+    };
+    let lock = |id: i64, how: &str| sqlx::AssertSqlSafe(format!("select from job where id = {id} for update {how}"));
+    // It is given back while it is being cancelled, and while somebody else holds what needs what needs it.
+    let (mut cancelling, mut other) = (db.begin().await, db.begin().await);
+    sqlx::query("update job set cancel_requested_at = now() where id = $1")
+        .bind(claimed.id.0)
+        .execute(&mut *cancelling)
+        .await
+        .unwrap();
+    sqlx::query(lock(grandchild.0, "")).execute(&mut *other).await.unwrap();
+    let others = async {
+        one_waits().await;
+        cancelling.commit().await.unwrap();
+        wait_until("it waits for the grandchild", LONG, async || {
+            db.number("select count(*) from pg_stat_activity where datname = current_database()
+                and wait_event_type = 'Lock' and query not like '%array(select child%'").await == 1
+        })
+        .await;
+        sqlx::query(lock(child.0, "nowait")).execute(&mut *other).await.expect("the end let go of the child");
+        other.commit().await.unwrap();
+    };
+    let (released, ()) = tokio::join!(db.settle(&claimed, How::Release), others);
+    released.unwrap();
+    assert_eq!(db.number("select count(*) from job").await, 0, "all have ended with it");
+    db.check_laws().await;
+    assert_eq!(n_deadlocks(&db).await, 0, "deadlocks");
+}
