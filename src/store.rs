@@ -10,6 +10,7 @@ pub mod findings;
 pub mod labels;
 pub mod load;
 pub mod made;
+pub mod mark;
 pub mod nights;
 pub mod outbox;
 pub mod read;

@@ -15,6 +15,8 @@ use super::lines::say;
 use super::{Outcome, block_on};
 use crate::config::Config;
 use crate::database::{self, private::Postgres};
+use crate::store::artifact::Artifacts;
+use crate::store::mark;
 
 /// The database: $DATABASE_URL, or a private Postgres under $JOBCTL_HOME.
 ///
@@ -43,6 +45,9 @@ enum Action {
     Migrate,
     Roles(roles::Args),
     Check(check::Args),
+    /// Take the store of the settings for this database's, after its own was lost. Results that are not in it are made
+    /// again where jobs want them.
+    AdoptStore,
     Prune(retention::Args),
 }
 
@@ -64,6 +69,7 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
             say("the database is up, its tables up to date");
         }
         Action::Roles(_) => return block_on(roles::run(config)),
+        Action::AdoptStore => return block_on(adopt_store(config)),
         Action::Check(args) => return block_on(check::run(args, config)),
         Action::Prune(args) => return block_on(retention::run(args, config)),
         Action::Stop if config.database_url.is_some() => {
@@ -73,6 +79,14 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
         Action::Stop if Postgres::new(&config.home).stop()? => say("the private Postgres is stopped"),
         Action::Stop => say("the private Postgres does not run"),
     }
+    Ok(Outcome::Done)
+}
+
+async fn adopt_store(config: &Config) -> anyhow::Result<Outcome> {
+    let pool = database::open(config, 1).await?;
+    let artifacts = Artifacts::open(&config.store)?;
+    mark::adopt(&pool, &artifacts).await?;
+    say(format_args!("{} is the store of this database now; workers find out when they start", artifacts.name()));
     Ok(Outcome::Done)
 }
 

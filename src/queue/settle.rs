@@ -208,12 +208,7 @@ impl Tries {
 
 /// Locks a running job, if the lease is still its own, and what its end may reach: how far that is shows only once the job
 /// is locked, for it may have been cancelled just before. What was locked too little of is let go and locked again in order.
-async fn own(
-    tx: &mut Tx<'_>,
-    job: JobId,
-    lease: Lease,
-    reach: impl Fn(&Tries) -> Reach,
-) -> anyhow::Result<Tries> {
+async fn own(tx: &mut Tx<'_>, job: JobId, lease: Lease, reach: impl Fn(&Tries) -> Reach) -> anyhow::Result<Tries> {
     let mut locked = Reach::Children;
     loop {
         let mut attempt = (**tx).begin().await.context("set a savepoint")?;

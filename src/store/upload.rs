@@ -8,6 +8,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use sqlx::PgPool;
 
 use super::artifact::Artifacts;
+use super::mark;
 use crate::job::Hash;
 use crate::queue::Tx;
 use crate::sweep::Inventory;
@@ -50,6 +51,7 @@ pub async fn upload(
     inventory: &Inventory,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> anyhow::Result<Vec<Hash>> {
+    mark::expect(pool, artifacts).await?;
     let mut tx = pool.begin().await.context("begin a transaction")?;
     sqlx::query!("select pg_advisory_xact_lock_shared(hashtext('jobctl store'))").execute(&mut *tx).await?;
     let mut files: BTreeMap<Hash, (PathBuf, &'static str)> = BTreeMap::new();

@@ -32,6 +32,7 @@ use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, note_memory, reg
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
+use crate::store::mark::{self, WrongStore};
 
 /// What a worker is told when it starts.
 #[derive(Clone, Debug)]
@@ -61,6 +62,9 @@ pub enum Until {
     SweepEnds(i32),
 }
 
+/// Between two looks for a store that does not answer.
+const STORE_PAUSE: Duration = Duration::from_secs(2);
+
 pub(super) struct Agent {
     pub(super) bench: Arc<Bench>,
     pub(super) options: Options,
@@ -79,6 +83,7 @@ pub(super) struct Agent {
 /// # Errors
 /// Postgres is out of reach at the start.
 pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
+    expect_store(&pool, &artifacts).await?;
     let watch = Arc::new(tokio::task::spawn_blocking(Gpus::open).await?);
     let gpus = SlotDevice::describe(&options.slots, &watch);
     let id = introduce(&pool, &options, &gpus).await?;
@@ -146,6 +151,18 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
     helpers.shutdown().await;
     let id = *lock(&agent.id);
     timeout(Duration::from_secs(5), settle::retire(&agent.bench.pool, id)).await.context("Postgres does not answer")?
+}
+
+/// Waits until the store answers, and makes sure that it is the one of the other workers.
+async fn expect_store(pool: &PgPool, artifacts: &Artifacts) -> anyhow::Result<()> {
+    loop {
+        match mark::expect(pool, artifacts).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is::<WrongStore>() => return Err(error),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "nothing is claimed until the store answers"),
+        }
+        tokio::time::sleep(STORE_PAUSE).await;
+    }
 }
 
 async fn introduce(pool: &PgPool, options: &Options, gpus: &[Gpu]) -> anyhow::Result<Uuid> {

@@ -116,13 +116,18 @@ impl Health {
         if self.vitals.n_slots(Slot::Idle) + self.vitals.n_slots(Slot::Busy) == 0 {
             faults.push("no slot lives".to_owned());
         }
-        match timeout(PATIENCE, crate::queue::schedule::clock(&self.pool)).await {
-            Ok(Ok(_)) => {}
-            // The error may name the database; who asks here need not know more than that.
-            Ok(Err(_)) => faults.push("Postgres is out of reach".to_owned()),
-            Err(_) => faults.push(format!("Postgres does not answer within {} s", PATIENCE.as_secs())),
-        }
+        faults.extend(self.ask_postgres().await.err());
         if faults.is_empty() { (200, PLAIN, "ok\n".to_owned()) } else { (503, PLAIN, faults.join("; ") + "\n") }
+    }
+
+    /// Whether Postgres answers, soon; else what is in the way.
+    async fn ask_postgres(&self) -> Result<(), String> {
+        match timeout(PATIENCE, crate::queue::schedule::clock(&self.pool)).await {
+            Ok(Ok(_)) => Ok(()),
+            // The error may name the database; who asks here need not know more than that.
+            Ok(Err(_)) => Err("Postgres is out of reach".to_owned()),
+            Err(_) => Err(format!("Postgres does not answer within {} s", PATIENCE.as_secs())),
+        }
     }
 
     async fn metrics(&self) -> Answer {
@@ -130,17 +135,17 @@ impl Health {
         // On its own, so that a count that takes longer than this answer may is not lost.
         let pool = self.pool.clone();
         let counting = tokio::spawn(async move { measure(&pool).await });
-        let measured = timeout(PATIENCE, counting).await.map(|it| it.unwrap_or_else(|error| Err(error.into())));
+        let (measured, now) = tokio::join!(timeout(PATIENCE, counting), self.ask_postgres());
+        let measured = measured.map(|it| it.unwrap_or_else(|error| Err(error.into())));
         let mut last = self.last.lock().await;
-        let is_up = matches!(measured, Ok(Ok(_)));
         match measured {
             Ok(Ok(Some(measured))) => *last = Some((measured, std::time::Instant::now())),
             // Another worker counts for the first time.
             Ok(Ok(None)) => {}
             Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot count the queue for metrics"),
-            Err(_) => tracing::warn!("Postgres does not answer in time for metrics"),
+            Err(_) => tracing::warn!("counting the queue takes longer than metrics may: the next scrape has the count"),
         }
-        match of_queue(last.as_ref().map(|(it, at)| (it, it.age_s + at.elapsed().as_secs_f64())), is_up).and_then(
+        match of_queue(last.as_ref().map(|(it, at)| (it, it.age_s + at.elapsed().as_secs_f64())), now.is_ok()).and_then(
             |more| {
                 families.extend(more);
                 TextEncoder::new().encode_to_string(&families).context("write the metrics")

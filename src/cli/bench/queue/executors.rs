@@ -106,11 +106,16 @@ impl<Start> Shared<Start> {
 
     /// Asks until there is a job. As in an agent, only the first of those who are idle does: a call that something is
     /// ready wakes one, and whoever gets a job lets the next one look. At a desk they ask together.
-    async fn wait(&self, slot: &str) -> anyhow::Result<Claimed> {
+    async fn next(&self, slot: &str) -> anyhow::Result<Claimed> {
         let mut bell = self.bells.ready.subscribe();
         let _first = match self.desk {
             Some(_) => None,
-            None => Some(self.idle.lock().await),
+            None => {
+                if let Some(job) = self.claim(slot).await? {
+                    return Ok(job);
+                }
+                Some(self.idle.lock().await)
+            }
         };
         loop {
             bell.mark_unchanged();
@@ -144,10 +149,7 @@ async fn keep_alive(pool: PgPool, worker: Uuid) {
 
 async fn execute<Start: Fn(&Claimed)>(shared: Arc<Shared<Start>>, slot: String) -> anyhow::Result<()> {
     loop {
-        let job = match shared.claim(&slot).await? {
-            Some(job) => job,
-            None => shared.wait(&slot).await?,
-        };
+        let job = shared.next(&slot).await?;
         let Shared { pool, .. } = &*shared;
         (shared.on_start)(&job);
         if let Some(desk) = &shared.desk {

@@ -280,8 +280,12 @@ async fn an_end_that_finds_its_job_cancelled_locks_again_all_that_this_reaches()
         one_waits().await;
         cancelling.commit().await.unwrap();
         wait_until("it waits for the grandchild", LONG, async || {
-            db.number("select count(*) from pg_stat_activity where datname = current_database()
-                and wait_event_type = 'Lock' and query not like '%array(select child%'").await == 1
+            db.number(
+                "select count(*) from pg_stat_activity where datname = current_database()
+                and wait_event_type = 'Lock' and query not like '%array(select child%'",
+            )
+            .await
+                == 1
         })
         .await;
         sqlx::query(lock(child.0, "nowait")).execute(&mut *other).await.expect("the end let go of the child");
