@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool};
 
 use crate::config::{Config, Secret};
 
@@ -42,11 +42,31 @@ pub async fn open(config: &Config, n_connections: u32) -> anyhow::Result<PgPool>
     Ok(pool)
 }
 
+/// As [`open`], for a worker: no statement waits for a lock longer than `patience`, and a transaction in which nothing is said
+/// for so long is undone. So what a worker holds is free soon after its machine has died, and what it no longer waits for does
+/// not pile up in Postgres.
+///
+/// # Errors
+/// Those of [`open`].
+pub async fn open_for_work(config: &Config, n_connections: u32, patience: Duration) -> anyhow::Result<PgPool> {
+    let url = url(config)?;
+    let ms = patience.as_millis();
+    let bounds = format!("set lock_timeout = {ms}; set idle_in_transaction_session_timeout = {ms}");
+    let pool = connect_with(&url, n_connections, Some(bounds)).await?;
+    migrate(&pool).await?;
+    Ok(pool)
+}
+
 /// A pool of at most `n_connections`, its tables as they are.
 ///
 /// # Errors
 /// Postgres cannot be reached or refuses us.
 pub async fn connect(url: &Secret, n_connections: u32) -> anyhow::Result<PgPool> {
+    connect_with(url, n_connections, None).await
+}
+
+/// The same, each connection told something first.
+async fn connect_with(url: &Secret, n_connections: u32, first: Option<String>) -> anyhow::Result<PgPool> {
     // The address may hold a password, and what is wrong with it may be a part of it: errors repeat neither.
     let options: PgConnectOptions = url.reveal().parse().ok().context(
         "DATABASE_URL is no Postgres address: it is postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full",
@@ -68,6 +88,15 @@ pub async fn connect(url: &Secret, n_connections: u32) -> anyhow::Result<PgPool>
             })
         })
         // A connection that the network has forgotten would be waited for without end.
+        .after_connect(move |connection, _| {
+            let first = first.clone();
+            Box::pin(async move {
+                if let Some(first) = first {
+                    connection.execute(AssertSqlSafe(first)).await?;
+                }
+                Ok(())
+            })
+        })
         .after_release(|connection, _| Box::pin(async move { answers(connection).await.map(|()| true) }))
         .connect_with(options)
         .await

@@ -54,7 +54,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
         }
     };
     let Some(loaded) = load(&args.sweep)? else { return Ok(Outcome::Misused) };
-    let pool = database::open(config, 2 + worker::n_connections(slots.len())).await?;
+    let pool = database::open_for_work(config, 2 + worker::n_connections(slots.len()), config.times.stale).await?;
     database::roles::check_worker(&pool).await?;
     let artifacts = Artifacts::open(&config.store)?;
     let mut offers = SlotDevice::offers(&slots);

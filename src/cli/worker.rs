@@ -61,7 +61,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     if config.no_fences {
         crate::queue::fence::take_down();
     }
-    let pool = database::open(config, n_connections(slots.len())).await?;
+    let pool = database::open_for_work(config, n_connections(slots.len()), config.times.stale).await?;
     database::roles::check_worker(&pool).await?;
     let artifacts = Artifacts::open(&config.store)?;
     let vitals = Arc::new(Vitals::new());

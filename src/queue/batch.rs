@@ -7,7 +7,7 @@ use anyhow::Context;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::claim::{Claimed, claim};
+use super::claim::{Claimed, claim, understand};
 use super::wake::{Call, notify};
 use super::{Tx, fence};
 use crate::job::needs::Offer;
@@ -39,11 +39,12 @@ pub async fn claim_many(
             claimed.extend(one.map(|it| (slot.clone(), it)));
             continue;
         };
+        let Some(task) = understand(pool, JobId(id), Lease(lease), &task).await? else { continue };
         let job = Claimed {
             id: JobId(id),
             lease: Lease(lease),
             number: u32::try_from(row.n_attempts.unwrap_or_default()).unwrap_or_default(),
-            task: serde_json::from_str(&task).with_context(|| format!("understand the task of job {id}"))?,
+            task,
             affinity: row.affinity,
             limit: Duration::from_secs(u64::try_from(row.limit_s.unwrap_or_default()).unwrap_or_default()),
             waited: Duration::ZERO,

@@ -7,7 +7,9 @@ use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::settle::retry_later;
 use crate::job::needs::Offer;
+use crate::job::outcome::Cause;
 use crate::job::task::Task;
 use crate::job::{JobId, Lease};
 
@@ -132,16 +134,34 @@ pub async fn claim(
             full.push(row.lane);
             continue;
         };
+        let Some(task) = understand(pool, JobId(id), Lease(lease), &task).await? else { continue };
         return Ok(Some(Claimed {
             id: JobId(id),
             lease: Lease(lease),
             number: u32::try_from(row.n_attempts.unwrap_or_default()).unwrap_or_default(),
-            task: serde_json::from_str(&task).with_context(|| format!("understand the task of job {id}"))?,
+            task,
             affinity: row.affinity,
             limit: Duration::from_secs(u64::try_from(row.limit_s.unwrap_or_default()).unwrap_or_default()),
             waited: Duration::try_from_secs_f64(row.waited_s.unwrap_or_default()).unwrap_or_default(),
         }));
     }
+}
+
+/// The task of a job that was just claimed. One that this jobctl does not understand is left to others for a while, each of
+/// them an attempt: it may have been enqueued by a newer one.
+pub(super) async fn understand(pool: &PgPool, job: JobId, lease: Lease, task: &str) -> anyhow::Result<Option<Task>> {
+    let error = match serde_json::from_str(task) {
+        Ok(task) => return Ok(Some(task)),
+        Err(error) => format!(
+            "jobctl {} does not understand its task, which was enqueued by another version: {error}",
+            env!("CARGO_PKG_VERSION")
+        ),
+    };
+    tracing::warn!(job = job.0, error, "a job is left to others");
+    let mut tx = pool.begin().await.context("begin a transaction")?;
+    retry_later(&mut tx, job, lease, Cause::Machine, &error).await?;
+    tx.commit().await.context("leave the job to others")?;
+    Ok(None)
 }
 
 /// What a worker learns from a beat.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, ensure};
 
 use super::Tx;
-use super::lanes::open_for;
+use super::lanes::regate;
 use super::locks::{alone, lock_dependants, lock_family, lock_sweep};
 use super::order::reorder;
 use super::settle::end;
@@ -184,7 +184,8 @@ pub async fn retry(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
     .context("block the dependants again")?;
     hold(tx, &revived).await?;
     reorder(tx, &revived).await?;
-    open_for(tx, &revived).await?;
+    // Limits may have come or gone since they ended.
+    regate(tx, &revived).await?;
     notify(tx, Call::Ready).await?;
     Ok(revived.len())
 }

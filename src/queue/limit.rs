@@ -26,12 +26,11 @@ pub enum Of<'a> {
 /// Postgres is out of reach.
 pub async fn set(tx: &mut Tx<'_>, of: Of<'_>, max_running: Option<i32>) -> anyhow::Result<()> {
     // Two changes of limits at a time would see half of each other.
-    sqlx::query!("select pg_advisory_xact_lock(hashtext('jobctl limit'))").execute(&mut **tx).await?;
+    alone(tx).await?;
     let (sweep, kind) = match of {
         Of::Sweep(sweep) => (Some(sweep), None),
         Of::Kind(kind) => (None, Some(kind)),
     };
-    alone(tx).await?;
     let known =
         sqlx::query!("select id, max_running from gate where sweep_id = $1 or kind = $2 for update", sweep, kind)
             .fetch_optional(&mut **tx)

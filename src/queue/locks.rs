@@ -5,7 +5,7 @@
 //! there is. The end of a job does without, unless a sweep may stop with it.
 
 use anyhow::Context;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 
 use super::Tx;
 use crate::job::JobId;
@@ -21,14 +21,21 @@ pub(super) enum Reach {
     Sweeps,
 }
 
+/// Who has the right to change the graph and says nothing for so long, in seconds, loses it with its transaction: a process
+/// that is stopped would keep it for ever.
+const SILENCE_S: u32 = 60;
+
 /// Begins a transaction that is [`alone`], in one round trip: others wait for its end.
 ///
 /// # Errors
 /// Postgres is out of reach.
 pub async fn begin_alone(pool: &PgPool) -> anyhow::Result<Tx<'static>> {
-    pool.begin_with("begin; select pg_advisory_xact_lock(hashtext('jobctl enqueue'))")
-        .await
-        .context("wait for others who change the queue")
+    pool.begin_with(AssertSqlSafe(format!(
+        "begin; set local idle_in_transaction_session_timeout = '{SILENCE_S}s'; \
+         select pg_advisory_xact_lock(hashtext('jobctl enqueue'))"
+    )))
+    .await
+    .context("wait for others who change the queue")
 }
 
 /// Keeps others from enqueueing, reviving, cancelling, holding or ordering, until the transaction ends.
@@ -36,9 +43,12 @@ pub async fn begin_alone(pool: &PgPool) -> anyhow::Result<Tx<'static>> {
 /// # Errors
 /// Postgres is out of reach.
 pub async fn alone(tx: &mut Tx<'_>) -> anyhow::Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock(hashtext('jobctl enqueue'))")
-        .execute(&mut **tx)
-        .await
+    sqlx::query(
+        "select set_config('idle_in_transaction_session_timeout', $1, true), pg_advisory_xact_lock(hashtext('jobctl enqueue'))",
+    )
+    .bind(format!("{SILENCE_S}s"))
+    .execute(&mut **tx)
+    .await
         .context("wait for others who change the queue")?;
     Ok(())
 }

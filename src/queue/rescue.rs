@@ -88,7 +88,8 @@ async fn orphans(pool: &PgPool, grace: Duration, after: i64) -> anyhow::Result<V
     .context("find orphaned jobs")
 }
 
-/// Rescues one, in a transaction of its own: whatever is wrong with it keeps no other.
+/// Rescues one, in a transaction of its own: whatever is wrong with it keeps no other. If somebody holds what its end
+/// reaches, a later look finds it again.
 async fn rescue_one(pool: &PgPool, orphan: &Orphan) -> anyhow::Result<()> {
     let error = if orphan.worker_gone {
         format!("its worker on {} died or fell silent ({})", orphan.host, orphan.slot)
@@ -103,7 +104,7 @@ async fn rescue_one(pool: &PgPool, orphan: &Orphan) -> anyhow::Result<()> {
         outcome: "lost",
         wait: Wait::AtFirstNone,
     };
-    let mut tx = pool.begin().await.context("begin a transaction")?;
+    let mut tx = pool.begin_with("begin; set local lock_timeout = '500ms'").await.context("begin a transaction")?;
     end_attempt(&mut tx, &ended).await?;
     tx.commit().await.context("commit the rescue")
 }

@@ -110,23 +110,36 @@ pub(super) async fn end_attempt(tx: &mut Tx<'_>, it: &Ended<'_>) -> anyhow::Resu
     };
     put_back(tx, it.job, within_s).await?;
     if it.cause == Cause::Memory
-        && let Some(had) = gpu_memory(tx, it.lease).await?
+        && let Some(had) = exceeded_memory(tx, it.lease).await?
     {
         lanes::raise_memory(tx, it.job, had).await?;
     }
     Ok(true)
 }
 
-/// How much memory, in GiB, each GPU had of the slot that an attempt ran in; none for slots on the processor.
-async fn gpu_memory(tx: &mut Tx<'_>, lease: Lease) -> anyhow::Result<Option<u32>> {
+/// How much memory, in GiB, each GPU had of the slot that an attempt ran in; none for slots on the processor, and where no
+/// worker has a GPU with more: to wait for one would be to wait for ever.
+async fn exceeded_memory(tx: &mut Tx<'_>, lease: Lease) -> anyhow::Result<Option<u32>> {
     let had = sqlx::query_scalar!(
-        "select min(memory_gib)
-        from attempt
-        join worker_device on worker_device.worker_id = attempt.worker_id and worker_device.slot = attempt.slot
-        where attempt.lease = $1",
+        "with had as (
+            select min(memory_gib) as memory_gib
+            from attempt
+            join worker_device on worker_device.worker_id = attempt.worker_id and worker_device.slot = attempt.slot
+            where attempt.lease = $1
+        )
+        select had.memory_gib as \"memory_gib!\"
+        from had
+        where exists (
+            select
+            from attempt
+            join lane as asked on asked.id = attempt.lane
+            join slot on slot.gpu_memory_gib > had.memory_gib
+            where attempt.lease = $1
+                and lane_fits(asked, slot.n_gpus, slot.gpu_model, slot.gpu_memory_gib, slot.labels)
+        )",
         lease.0
     )
-    .fetch_one(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await
     .context("look at the GPU's memory")?;
     Ok(had.and_then(|it| u32::try_from(it).ok()))

@@ -53,6 +53,8 @@ pub async fn upload(
 ) -> anyhow::Result<Vec<Hash>> {
     mark::expect(pool, artifacts).await?;
     let mut tx = pool.begin().await.context("begin a transaction")?;
+    // However long a picture takes.
+    sqlx::query!("set local idle_in_transaction_session_timeout = 0").execute(&mut *tx).await?;
     sqlx::query!("select pg_advisory_xact_lock_shared(hashtext('jobctl store'))").execute(&mut *tx).await?;
     let mut files: BTreeMap<Hash, (PathBuf, &'static str)> = BTreeMap::new();
     for (path, content, size) in inventory.pictures() {

@@ -123,3 +123,28 @@ async fn many_at_a_desk_do_every_job_once_and_none_beyond_its_limit() {
     assert!(times.values().all(|it| *it == 1), "a job was done twice");
     db.check_laws().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_this_version_does_not_understand_is_left_to_others_and_fails_in_the_end() {
+    let db = Database::new().await;
+    let worker = db.worker().await;
+    db.submit(&plan("x", 3)).await;
+    db.execute("update job set task = '{\"kind\": \"dream\"}', priority = 3 where id = (select min(id) from job)")
+        .await;
+    // It goes first, and keeps nobody from the others.
+    let mut claimed = Vec::new();
+    while let Some(job) = db.claim(worker).await {
+        claimed.push(job.id);
+    }
+    assert_eq!(claimed, [db.job("x1").await, db.job("x2").await]);
+    db.execute("update job set run_at = now() where state = 'ready'").await;
+    assert!(claim_many(&db.pool, worker, &slots(3), &Offer::default()).await.unwrap().is_empty());
+    for _ in 0..5 {
+        db.all_due().await;
+        assert!(db.claim(worker).await.is_none());
+    }
+    let error = db.text("select error from job_history where state = 'failed'").await;
+    assert!(error.contains("does not understand its task") && error.contains("dream"), "{error}");
+    assert_eq!(db.number("select count(*) from attempt where outcome in ('retried', 'failed')").await, 3);
+    db.check_laws().await;
+}

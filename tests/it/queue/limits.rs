@@ -1,15 +1,16 @@
 //! Limits of sweeps and kinds: exact, whoever claims and however attempts end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jobctl::job::needs::Offer;
 use jobctl::queue::claim::{Claimed, claim};
 use jobctl::queue::limit::{self, Of};
 use jobctl::queue::rescue::rescue;
-use jobctl::queue::{control, settle};
+use jobctl::queue::{control, locks, settle};
 
 use crate::support::database::Database;
 use crate::support::graph::{How, graph};
+use crate::support::wait_until;
 
 async fn set(db: &Database, of: Of<'_>, max_running: Option<i32>) {
     let mut tx = db.begin().await;
@@ -188,19 +189,29 @@ async fn limits_are_lowered_raised_and_lifted_while_jobs_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_changes_under_eight_claimers_is_never_exceeded() {
     let db = Database::new().await;
-    let sweep = db.submit(&plan("shaken", 160, Some(6))).await.unwrap().sweep;
+    const N_RUNNING: &str = "select count(*) from job where state = 'running'";
+    let sweep = db.submit(&plan("shaken", 400, Some(6))).await.unwrap().sweep;
     let pool = db.pool.clone();
     let shaking = tokio::spawn(async move {
+        let mut n_looks = 0;
         for max_running in [Some(1), Some(5), None, Some(2), Some(6), Some(1), None, Some(3)] {
             let mut tx = pool.begin().await.unwrap();
             limit::set(&mut tx, Of::Sweep(sweep), max_running).await.unwrap();
             tx.commit().await.unwrap();
-            tokio::time::sleep(Duration::from_millis(60)).await;
+            // What ran before goes on; once that is few enough, it stays so.
+            let (begun, mut is_kept) = (Instant::now(), false);
+            while begun.elapsed() < Duration::from_millis(60) {
+                let n: i64 = sqlx::query_scalar(N_RUNNING).fetch_one(&pool).await.unwrap();
+                let Some(most) = max_running.map(i64::from) else { continue };
+                assert!(n <= most || !is_kept, "{n} run, and {most} may");
+                is_kept |= n <= most;
+                n_looks += usize::from(is_kept && n > 0);
+            }
         }
+        n_looks
     });
-    // Never more than the eight claimers, and no place is lost on the way.
-    assert!(most_at_once(&db, 160, "select count(*) from job where state = 'running'").await <= 8);
-    shaking.await.unwrap();
+    most_at_once(&db, 400, N_RUNNING).await;
+    assert!(shaking.await.unwrap() > 20, "it was looked at while jobs ran");
     assert_eq!(db.number("select count(*) from permit where number <= 3").await, 3);
     db.check_laws().await;
 }
@@ -273,4 +284,71 @@ async fn enqueueing_again_takes_over_the_files_new_limit_and_priority() {
     plan.max_running = None;
     db.submit(&plan).await;
     assert_eq!(claim_all(&db, worker).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_retried_goes_behind_limits_that_came_meanwhile() {
+    let db = Database::new().await;
+    let worker = db.worker().await;
+    let sweep = db.submit(&plan("late", 4, None)).await.unwrap().sweep;
+    let retry = async || {
+        let mut tx = db.begin().await;
+        let ended = control::retryable(&mut tx, sweep).await.unwrap();
+        assert_eq!(control::retry(&mut tx, &ended).await.unwrap(), 4);
+        tx.commit().await.unwrap();
+        let claimed = claim_all(&db, worker).await;
+        db.check_laws().await;
+        let n = claimed.len();
+        for job in claimed {
+            db.settle(&job, How::Fail).await.unwrap();
+        }
+        while let Some(job) = db.claim(worker).await {
+            db.settle(&job, How::Fail).await.unwrap();
+        }
+        n
+    };
+    for job in claim_all(&db, worker).await {
+        db.settle(&job, How::Fail).await.unwrap();
+    }
+    set(&db, Of::Sweep(sweep), Some(1)).await;
+    assert_eq!(retry().await, 1, "the sweep's limit");
+    set(&db, Of::Kind("evaluate"), Some(2)).await;
+    set(&db, Of::Sweep(sweep), None).await;
+    assert_eq!(retry().await, 2, "the kind's limit");
+    set(&db, Of::Kind("evaluate"), None).await;
+    assert_eq!(retry().await, 4, "no limit any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_and_an_enqueue_with_one_wait_for_each_other_in_turn() {
+    let db = Database::new().await;
+    let sweep = db.submit(&plan("one", 2, Some(1))).await.unwrap().sweep;
+    let mut enqueuing = locks::begin_alone(&db.pool).await.unwrap();
+    let pool = db.pool.clone();
+    let limiting = tokio::spawn(async move {
+        let mut tx = pool.begin().await.unwrap();
+        limit::set(&mut tx, Of::Sweep(sweep), Some(2)).await.unwrap();
+        tx.commit().await.unwrap();
+    });
+    wait_until("the limit waits", Duration::from_secs(30), async || {
+        db.number("select count(*) from pg_locks where locktype = 'advisory' and not granted").await > 0
+    })
+    .await;
+    limit::set(&mut enqueuing, Of::Sweep(sweep), Some(3)).await.unwrap();
+    enqueuing.commit().await.unwrap();
+    limiting.await.unwrap();
+    assert_eq!(db.number("select max_running::bigint from gate").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_change_the_graph_and_falls_silent_loses_that() {
+    let db = Database::new().await;
+    let mut silent = locks::begin_alone(&db.pool).await.unwrap();
+    let bound: String =
+        sqlx::query_scalar("show idle_in_transaction_session_timeout").fetch_one(&mut *silent).await.unwrap();
+    assert_eq!(bound, "1min");
+    sqlx::query("set local idle_in_transaction_session_timeout = '300ms'").execute(&mut *silent).await.unwrap();
+    let next = tokio::time::timeout(Duration::from_secs(20), db.submit(&plan("next", 1, None))).await;
+    assert!(next.expect("it does not wait for ever").is_some());
+    assert!(silent.commit().await.is_err());
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use jobctl::job::needs::{Needs, Offer};
+use jobctl::job::outcome::Cause;
 use jobctl::plan::Plan;
-use jobctl::queue::claim::claim;
+use jobctl::queue::claim::{Gpu, claim};
 use jobctl::queue::lanes::raise_memory;
+use jobctl::queue::settle;
 use sqlx::AssertSqlSafe;
 
 use crate::support::database::Database;
@@ -120,6 +122,45 @@ async fn what_ran_out_of_memory_can_be_sent_to_a_larger_gpu() {
     tx.commit().await.unwrap();
     assert!(claim(&db.pool, worker, "cuda:0", &small, None).await.unwrap().is_none());
     assert_eq!(claim(&db.pool, worker, "cuda:1", &large, None).await.unwrap().unwrap().id, job.id);
+}
+
+/// A worker with one GPU of so many GiB.
+async fn worker_with_gpu(db: &Database, memory_gib: u32) -> uuid::Uuid {
+    let (device, slot) = ("cuda:0".to_owned(), "cuda:0".to_owned());
+    db.worker_with(&[], &[Gpu { device, slot, model: "a".to_owned(), memory_gib }]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_that_runs_out_on_the_largest_gpu_of_all_is_tried_once_more_there() {
+    let db = Database::new().await;
+    let (small, other) = (worker_with_gpu(&db, 40).await, worker_with_gpu(&db, 40).await);
+    let of_40 = offer(1, "a", 40, &[]);
+    db.submit(&asking("big", &["a", "b"], Needs::gpu())).await;
+    let run_out = async |worker, offer: &Offer| {
+        db.all_due().await;
+        let job = claim(&db.pool, worker, "cuda:0", offer, None).await.unwrap().expect("it is not kept waiting");
+        let mut tx = db.begin().await;
+        let again = settle::retry_later(&mut tx, job.id, job.lease, Cause::Memory, "out of memory").await.unwrap();
+        tx.commit().await.unwrap();
+        (job.id, again)
+    };
+    let (first, again) = run_out(small, &of_40).await;
+    assert!(again);
+    // Nobody has more: it is tried where it may be, and fails there in the end.
+    let second = async || {
+        let (job, again) = run_out(other, &of_40).await;
+        if job == first { again } else { panic!("the other job is not first") }
+    };
+    db.execute("update job set priority = 7 where n_attempts > 0").await;
+    assert!(!second().await);
+    // Somebody has more by now: the next one goes there, and to nobody else.
+    let large = worker_with_gpu(&db, 80).await;
+    let (next, again) = run_out(small, &of_40).await;
+    assert!(again && next != first);
+    db.all_due().await;
+    assert!(claim(&db.pool, small, "cuda:0", &of_40, None).await.unwrap().is_none());
+    assert_eq!(claim(&db.pool, large, "cuda:0", &offer(1, "a", 80, &[]), None).await.unwrap().unwrap().id, next);
+    db.check_laws().await;
 }
 
 /// How many pages one claim looks at, of a slot with something loaded.

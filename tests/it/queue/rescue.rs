@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jobctl::plan::EdgeKind;
 use jobctl::queue::rescue::rescue;
 
 use crate::support::database::Database;
@@ -60,4 +61,25 @@ async fn only_the_databases_clock_counts() {
     db.execute("update worker set beat_at = now() - interval '30 s'").await;
     assert_eq!(rescue(&db.pool, STALE, GRACE).await.unwrap(), 0);
     assert_eq!(rescue(&db.pool, Duration::from_secs(29), GRACE).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_whose_dependant_somebody_holds_keeps_no_other_waiting() {
+    let db = Database::new().await;
+    let worker = db.worker().await;
+    db.submit(&graph("some", &["first", "second", "third", "child"], &[(0, 3, EdgeKind::Needs)])).await;
+    while db.claim(worker).await.is_some() {}
+    db.execute("update worker set beat_at = now() - interval '1 hour'").await;
+    let mut holder = db.begin().await;
+    sqlx::query("select from job where id = $1 for update")
+        .bind(db.job("child").await.0)
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let rescued = tokio::time::timeout(Duration::from_secs(10), rescue(&db.pool, STALE, GRACE)).await;
+    assert_eq!(rescued.expect("it does not wait for the holder").unwrap(), 2);
+    assert_eq!(db.state("first").await, "running");
+    holder.rollback().await.unwrap();
+    assert_eq!(rescue(&db.pool, STALE, GRACE).await.unwrap(), 1);
+    db.check_laws().await;
 }
