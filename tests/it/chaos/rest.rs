@@ -47,8 +47,9 @@ pub async fn sweep_up(field: &Field) -> anyhow::Result<Vec<String>> {
 }
 
 const ALL: &str = "select hash from artifact";
-/// By the test's own account: results, and checkpoints of what is not done.
-const NAMED: &str = "select artifact from job_output union select artifact from checkpoint";
+/// By the test's own account: results, checkpoints of what is not done, and the mark by which the store is known.
+const NAMED: &str =
+    "select artifact from job_output union select artifact from checkpoint union select hash from store_mark";
 
 async fn rows(field: &Field, query: &'static str) -> anyhow::Result<BTreeSet<String>> {
     let rows: Vec<Vec<u8>> = sqlx::query_scalar(query).fetch_all(&field.pool).await?;
