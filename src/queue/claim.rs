@@ -214,20 +214,34 @@ pub async fn beat(pool: &PgPool, worker: Uuid) -> anyhow::Result<Option<Pulse>> 
     Ok(Some(pulse))
 }
 
-/// Notes how full the memory of a worker's GPUs is, in MiB by device.
+/// How full a GPU's memory is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemorySeen {
+    /// Such as `cuda:0`.
+    pub device: String,
+    /// In MiB, by whatever process.
+    pub used_mib: i32,
+    /// In MiB, by processes that are not the worker's; none where nobody knows.
+    pub foreign_mib: Option<i32>,
+}
+
+/// Notes how full the memory of a worker's GPUs is.
 ///
 /// # Errors
 /// Postgres is out of reach.
-pub async fn note_memory(pool: &PgPool, worker: Uuid, used: &[(String, i32)]) -> anyhow::Result<()> {
-    let (devices, mib): (Vec<String>, Vec<i32>) = used.iter().cloned().unzip();
+pub async fn note_memory(pool: &PgPool, worker: Uuid, seen: &[MemorySeen]) -> anyhow::Result<()> {
+    let devices: Vec<String> = seen.iter().map(|it| it.device.clone()).collect();
+    let used: Vec<i32> = seen.iter().map(|it| it.used_mib).collect();
+    let foreign: Vec<Option<i32>> = seen.iter().map(|it| it.foreign_mib).collect();
     sqlx::query!(
         "update worker_device
-        set used_mib = seen.mib, seen_at = now()
-        from unnest($2::text[], $3::int[]) as seen (device, mib)
+        set used_mib = seen.used_mib, foreign_mib = seen.foreign_mib, seen_at = now()
+        from unnest($2::text[], $3::int[], $4::int[]) as seen (device, used_mib, foreign_mib)
         where worker_id = $1 and worker_device.device = seen.device",
         worker,
         &devices,
-        &mib
+        &used,
+        &foreign as &[Option<i32>]
     )
     .execute(pool)
     .await

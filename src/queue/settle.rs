@@ -122,7 +122,7 @@ pub(super) async fn end_attempt(tx: &mut Tx<'_>, it: &Ended<'_>) -> anyhow::Resu
 async fn exceeded_memory(tx: &mut Tx<'_>, lease: Lease) -> anyhow::Result<Option<u32>> {
     let had = sqlx::query_scalar!(
         "with had as (
-            select min(memory_gib) as memory_gib
+            select min(greatest(memory_gib - coalesce(foreign_mib, 0) / 1024, 0)) as memory_gib
             from attempt
             join worker_device on worker_device.worker_id = attempt.worker_id and worker_device.slot = attempt.slot
             where attempt.lease = $1

@@ -28,7 +28,7 @@ use super::within::within;
 use crate::config::{JudgeSettings, Times};
 use crate::job::Lease;
 use crate::job::needs::Offer;
-use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, note_memory, register};
+use crate::queue::claim::{self, Gpu, Introduction, MemorySeen, Pulse, beat, note_memory, register};
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -232,6 +232,8 @@ async fn watch_memory(agent: &Arc<Agent>, worker: Uuid) -> anyhow::Result<()> {
             );
         }
     }
+    let seen = |(device, used_mib): (String, i32)| MemorySeen { device, used_mib, foreign_mib: None };
+    let used: Vec<MemorySeen> = used.into_iter().map(seen).collect();
     note_memory(&agent.bench.pool, worker, &used).await
 }
 

@@ -1,11 +1,12 @@
 //! What jobs ask of a slot, and who gets them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jobctl::job::needs::{Needs, Offer};
 use jobctl::job::outcome::Cause;
 use jobctl::plan::Plan;
-use jobctl::queue::claim::{Gpu, claim};
+use jobctl::queue::claim::{Gpu, MemorySeen, claim, note_memory};
 use jobctl::queue::lanes::raise_memory;
 use jobctl::queue::settle;
 use sqlx::AssertSqlSafe;
@@ -128,6 +129,40 @@ async fn what_ran_out_of_memory_can_be_sent_to_a_larger_gpu() {
 async fn worker_with_gpu(db: &Database, memory_gib: u32) -> uuid::Uuid {
     let (device, slot) = ("cuda:0".to_owned(), "cuda:0".to_owned());
     db.worker_with(&[], &[Gpu { device, slot, model: "a".to_owned(), memory_gib }]).await
+}
+
+/// What other programs have of that GPU, in MiB.
+async fn fill(db: &Database, worker: uuid::Uuid, foreign_mib: i32) {
+    let seen = MemorySeen { device: "cuda:0".to_owned(), used_mib: foreign_mib + 500, foreign_mib: Some(foreign_mib) };
+    note_memory(&db.pool, worker, &[seen]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_that_other_programs_have_is_not_offered_and_named_as_why_a_job_waits() {
+    let db = Database::new().await;
+    let worker = worker_with_gpu(&db, 80).await;
+    db.submit(&asking("big", &["a"], needs(1, "", 60, &[]))).await;
+    let why = async || {
+        let said = jobctl::queue::why::waits(&db.pool, None, Duration::from_secs(60)).await.unwrap();
+        said.into_iter().map(|it| it.words).collect::<Vec<_>>().join("; ")
+    };
+    fill(&db, worker, 500).await;
+    assert!(!why().await.contains("no live worker"), "a desktop's share is nothing");
+    fill(&db, worker, 30 << 10).await;
+    let said = why().await;
+    assert!(said.contains("no live worker") && said.contains("50 GiB"), "{said}");
+    // A job that runs out of memory there may yet run on a GPU that is free.
+    let free = worker_with_gpu(&db, 80).await;
+    db.submit(&asking("any", &["b"], Needs::gpu())).await;
+    let job = claim(&db.pool, worker, "cuda:0", &offer(1, "a", 50, &[]), None).await.unwrap().unwrap();
+    let mut tx = db.begin().await;
+    settle::retry_later(&mut tx, job.id, job.lease, Cause::Memory, "out of memory").await.unwrap();
+    tx.commit().await.unwrap();
+    db.all_due().await;
+    assert!(claim(&db.pool, worker, "cuda:0", &offer(1, "a", 50, &[]), None).await.unwrap().is_none());
+    for _ in 0..2 {
+        assert!(claim(&db.pool, free, "cuda:0", &offer(1, "a", 80, &[]), None).await.unwrap().is_some());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
