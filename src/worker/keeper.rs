@@ -34,7 +34,7 @@ pub(super) async fn keep(agent: Arc<Agent>, slot_idx: usize, slot: String, offer
     while *stop.borrow() == Stop::No {
         let ready = match child.take() {
             Some(child) => child,
-            None => match Child::start(&device_name, n_threads) {
+            None => match Child::start(&agent.program, &device_name, n_threads) {
                 Ok(started) => {
                     loaded = None;
                     started
