@@ -1,8 +1,10 @@
 //! The agent: registers, beats, rescues, keeps its slots at work, and drains when it is told to stop.
 
 pub mod asking;
+pub(super) mod memory;
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::devices::SlotDevice;
-use super::gpus::Gpus;
+use super::gpus::{Driver, Gpus};
 use super::keeper::{Queue, keep};
 use super::machine;
 use super::scratch::Scratch;
@@ -28,7 +30,7 @@ use super::within::within;
 use crate::config::{JudgeSettings, Times};
 use crate::job::Lease;
 use crate::job::needs::Offer;
-use crate::queue::claim::{self, Gpu, Introduction, MemorySeen, Pulse, beat, note_memory, register};
+use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, register};
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -62,6 +64,26 @@ pub enum Until {
     SweepEnds(i32),
 }
 
+/// The machine as a worker finds it.
+pub struct Site {
+    /// What slots run: `PROGRAM slot …`.
+    pub program: PathBuf,
+    /// Who knows its GPUs.
+    pub driver: Arc<dyn Driver>,
+}
+
+impl Site {
+    /// This program, and the driver that is installed.
+    ///
+    /// # Errors
+    /// This program's own file is not to be found.
+    pub async fn here() -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("find this program's own file")?;
+        let driver = Arc::new(tokio::task::spawn_blocking(Gpus::open).await?);
+        Ok(Self { program, driver })
+    }
+}
+
 /// Between two looks for a store that does not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(2);
 
@@ -69,7 +91,10 @@ pub(super) struct Agent {
     pub(super) bench: Arc<Bench>,
     pub(super) options: Options,
     pub(super) gpus: Vec<Gpu>,
-    watch: Arc<Gpus>,
+    pub(super) program: PathBuf,
+    driver: Arc<dyn Driver>,
+    /// MiB of GPUs that other programs have, by device, as last seen.
+    foreign_mib: Mutex<HashMap<String, i32>>,
     /// Changes when the worker was given up and registers again.
     pub(super) id: Mutex<Uuid>,
     pub(super) running: Mutex<HashMap<Lease, watch::Sender<Wish>>>,
@@ -83,9 +108,17 @@ pub(super) struct Agent {
 /// # Errors
 /// Postgres is out of reach at the start.
 pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
+    work_at(Site::here().await?, pool, artifacts, options).await
+}
+
+/// Does so on a machine that may be another than it looks.
+///
+/// # Errors
+/// Postgres is out of reach at the start.
+pub async fn work_at(site: Site, pool: PgPool, artifacts: Artifacts, options: Options) -> anyhow::Result<()> {
     expect_store(&pool, &artifacts).await?;
-    let watch = Arc::new(tokio::task::spawn_blocking(Gpus::open).await?);
-    let gpus = SlotDevice::describe(&options.slots, &watch);
+    let Site { program, driver } = site;
+    let gpus = SlotDevice::describe(&options.slots, &*driver);
     let id = introduce(&pool, &options, &gpus).await?;
     if let Err(error) = artifacts.prepare() {
         tracing::warn!(error = format!("{error:#}"), "results wait until the store can be written");
@@ -103,7 +136,9 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         bench,
         options,
         gpus,
-        watch,
+        program,
+        driver,
+        foreign_mib: Mutex::default(),
         id: Mutex::new(id),
         running: Mutex::default(),
         steady: Mutex::default(),
@@ -132,7 +167,10 @@ pub async fn work(pool: PgPool, artifacts: Artifacts, options: Options) -> anyho
         slots.spawn(asking::serve(agent.clone(), settings));
     }
     let mut helpers = tokio::task::JoinSet::new();
-    helpers.spawn(heartbeat(agent.clone()));
+    let (pulses, felt) = watch::channel(Pulse::default());
+    helpers.spawn(heartbeat(agent.clone(), pulses));
+    helpers.spawn(give_back_strays(agent.clone(), felt));
+    helpers.spawn(memory::watch(agent.clone()));
     helpers.spawn(rescue_others(agent.clone()));
     let obedient = agent.clone();
     helpers.spawn(async move {
@@ -210,39 +248,12 @@ impl Agent {
     }
 }
 
-/// Notes how full the GPUs' memory is: whoever fills it, no job of ours has to.
-async fn watch_memory(agent: &Arc<Agent>, worker: Uuid) -> anyhow::Result<()> {
-    if agent.gpus.is_empty() {
-        return Ok(());
-    }
-    let (watch, slots) = (agent.watch.clone(), agent.options.slots.clone());
-    let used = tokio::task::spawn_blocking(move || {
-        let of = |ordinal: &usize| Some((format!("cuda:{ordinal}"), watch.used_mib(*ordinal)?));
-        slots.iter().flat_map(SlotDevice::gpus).filter_map(of).collect::<Vec<_>>()
-    })
-    .await?;
-    for (device, mib) in &used {
-        if let Some(gpu) = agent.gpus.iter().find(|it| it.device == *device) {
-            let bytes = |n: i64, shift: u32| u64::try_from(n).unwrap_or_default() << shift;
-            agent.options.vitals.gpu(
-                device,
-                &gpu.model,
-                bytes(i64::from(*mib), 20),
-                bytes(i64::from(gpu.memory_gib), 30),
-            );
-        }
-    }
-    let seen = |(device, used_mib): (String, i32)| MemorySeen { device, used_mib, foreign_mib: None };
-    let used: Vec<MemorySeen> = used.into_iter().map(seen).collect();
-    note_memory(&agent.bench.pool, worker, &used).await
-}
-
-/// Says that the worker lives, and hears of cancelled and lost jobs.
-async fn heartbeat(agent: Arc<Agent>) {
+/// Says that the worker lives, and hears of cancelled and lost jobs. Between two beats it waits for nothing else: whatever
+/// holds that up must not make a worker look dead.
+async fn heartbeat(agent: Arc<Agent>, pulses: watch::Sender<Pulse>) {
     let times = agent.options.times;
     let pool = &agent.bench.pool;
     let mut bell = agent.bells.end.subscribe();
-    let mut strays = Strays::default();
     loop {
         bell.mark_unchanged();
         let id = *lock(&agent.id);
@@ -255,7 +266,7 @@ async fn heartbeat(agent: Arc<Agent>) {
                 lock(&agent.steady).beat(Instant::now(), times.stale);
                 agent.want(|lease| pulse.cancelled.contains(&lease), |it| it.cancel = true);
                 agent.want(|lease| known.contains(&lease) && !pulse.holds(lease), |it| it.abandon = true);
-                give_back_strays(&agent, &mut strays, &pulse).await;
+                pulses.send_replace(pulse);
             }
             Ok(Ok(None)) => {
                 tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
@@ -273,11 +284,6 @@ async fn heartbeat(agent: Arc<Agent>) {
                 agent.options.vitals.beaten(false);
                 tracing::warn!("Postgres does not answer a beat; trying again");
             }
-        }
-        match timeout(times.stale, watch_memory(&agent, id)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(error = format!("{error:#}"), "cannot note the GPUs' memory"),
-            Err(_) => tracing::warn!("the GPUs' memory cannot be read"),
         }
         // A cancellation is told by the bell too, so that it need not wait for the next beat.
         tokio::select! {
@@ -353,7 +359,7 @@ async fn watch_for_end(agent: Arc<Agent>) {
     }
 }
 
-/// Rescues the jobs of dead workers. Not between beats: whatever holds it up must not make this worker look dead too.
+/// Rescues the jobs of dead workers.
 async fn rescue_others(agent: Arc<Agent>) {
     let times = agent.options.times;
     loop {
@@ -374,19 +380,25 @@ async fn rescue_others(agent: Arc<Agent>) {
 }
 
 /// Gives back jobs that Postgres has given this worker without the answer ever coming here: nobody would run them.
-async fn give_back_strays(agent: &Agent, strays: &mut Strays, pulse: &Pulse) {
-    let running: HashSet<Lease> = lock(&agent.running).keys().copied().collect();
-    // No claim waits for its answer for longer than that.
-    let patience = agent.options.times.stale + agent.options.times.beat;
-    for (job, lease) in strays.among(&pulse.held, &running, Instant::now(), patience) {
-        let given_back = within(agent.options.times.stale, async {
-            let mut tx = agent.bench.pool.begin().await?;
-            settle::release(&mut tx, job, lease).await?;
-            Ok(tx.commit().await?)
-        });
-        match given_back.await {
-            Ok(()) => tracing::warn!(job = job.0, lease = lease.0, "a claim's answer was lost; the job is given back"),
-            Err(error) => tracing::warn!(job = job.0, error = format!("{error:#}"), "cannot give a job back yet"),
+async fn give_back_strays(agent: Arc<Agent>, mut pulses: watch::Receiver<Pulse>) {
+    let times = agent.options.times;
+    let mut strays = Strays::default();
+    while pulses.changed().await.is_ok() {
+        let held = pulses.borrow_and_update().held.clone();
+        let running: HashSet<Lease> = lock(&agent.running).keys().copied().collect();
+        // No claim waits for its answer for longer than that.
+        for (job, lease) in strays.among(&held, &running, Instant::now(), times.stale + times.beat) {
+            let given_back = within(times.stale, async {
+                let mut tx = agent.bench.pool.begin().await?;
+                settle::release(&mut tx, job, lease).await?;
+                Ok(tx.commit().await?)
+            });
+            match given_back.await {
+                Ok(()) => {
+                    tracing::warn!(job = job.0, lease = lease.0, "a claim's answer was lost; the job is given back")
+                }
+                Err(error) => tracing::warn!(job = job.0, error = format!("{error:#}"), "cannot give a job back yet"),
+            }
         }
     }
 }

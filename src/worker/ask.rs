@@ -4,7 +4,7 @@
 mod once;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -34,22 +34,29 @@ use crate::store::asking;
 use crate::tasks::Output;
 
 /// Slots that wait to make pictures ready.
-#[derive(Default)]
-pub(super) struct Children(Mutex<Vec<Child>>);
+pub(super) struct Children {
+    program: PathBuf,
+    waiting: Mutex<Vec<Child>>,
+}
 
 impl Children {
+    /// Nobody waits yet; each will run `program`.
+    pub(super) fn new(program: PathBuf) -> Self {
+        Self { program, waiting: Mutex::default() }
+    }
+
     fn take(&self) -> anyhow::Result<Child> {
-        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        waiting.map_or_else(|| Child::start("cpu", 1), Ok)
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        waiting.map_or_else(|| Child::start(&self.program, "cpu", 1), Ok)
     }
 
     fn put(&self, child: Child) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     }
 
     /// Ends those that wait.
     pub(super) async fn end(&self) {
-        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         for child in waiting {
             child.end().await;
         }

@@ -1,6 +1,7 @@
 //! The agent's side of a slot: starts the process, talks to it, ends it.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -104,12 +105,12 @@ pub struct Child {
 type Line = (Vec<u8>, bool);
 
 impl Child {
-    /// Starts a slot on `device` that may use so many threads. Of the environment it inherits what [`INHERITED`] lists.
+    /// Starts `program slot` on `device`, which may use so many threads. Of the environment it inherits what [`INHERITED`]
+    /// lists.
     ///
     /// # Errors
     /// The process cannot be started.
-    pub fn start(device: &str, n_threads: usize) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("find this program's own file")?;
+    pub fn start(program: &Path, device: &str, n_threads: usize) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         let n_threads = n_threads.to_string();
         command.args(["slot", "--device", device, "--threads", &n_threads]).env_clear();

@@ -2,7 +2,7 @@
 
 use anyhow::{bail, ensure};
 
-use super::gpus::Gpus;
+use super::gpus::{Driver, Gpus};
 use super::machine;
 use crate::job::needs::Offer;
 use crate::queue::claim::Gpu;
@@ -37,7 +37,7 @@ impl SlotDevice {
     }
 
     /// The GPUs of these slots, as the queue is told of them.
-    pub(super) fn describe(slots: &[Self], gpus: &Gpus) -> Vec<Gpu> {
+    pub(super) fn describe(slots: &[Self], gpus: &dyn Driver) -> Vec<Gpu> {
         let describe = |slot: &Self, ordinal: usize| Gpu {
             device: format!("cuda:{ordinal}"),
             slot: slot.name(),

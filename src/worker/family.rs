@@ -42,7 +42,7 @@ pub(super) fn end_own() {
 }
 
 /// The processes that a process has started, and those that these have, as far as they live.
-fn descendants(of: Pid) -> Vec<Pid> {
+pub(super) fn descendants(of: Pid) -> Vec<Pid> {
     let mut found = vec![of];
     let mut at = 0;
     while let Some(parent) = found.get(at).copied() {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
+use super::agent::memory::left;
 use super::agent::{Agent, lock};
 use super::child::Child;
 use super::machine;
@@ -34,7 +35,7 @@ pub(super) async fn keep(agent: Arc<Agent>, slot_idx: usize, slot: String, offer
     while *stop.borrow() == Stop::No {
         let ready = match child.take() {
             Some(child) => child,
-            None => match Child::start(&device_name, n_threads) {
+            None => match Child::start(&agent.program, &device_name, n_threads) {
                 Ok(started) => {
                     loaded = None;
                     started
@@ -56,7 +57,7 @@ pub(super) async fn keep(agent: Arc<Agent>, slot_idx: usize, slot: String, offer
         };
         bell.mark_unchanged();
         let worker = *lock(&agent.id);
-        let asked = Instant::now();
+        let (asked, offer) = (Instant::now(), left(&agent, &device_name, &offer));
         let claimed = within(agent.options.times.stale, claim(&agent.bench.pool, worker, &slot, &offer, loaded)).await;
         vitals.asked(asked.elapsed());
         child = match claimed {

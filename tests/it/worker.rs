@@ -1,5 +1,6 @@
 //! Workers as real processes: what they finish, and what survives when they, their slots or Postgres die.
 
+mod beats;
 mod child;
 mod death;
 mod disk;

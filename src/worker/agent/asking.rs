@@ -46,7 +46,7 @@ pub(super) async fn serve(agent: Arc<Agent>, settings: JudgeSettings) {
         }
     };
     let places = Arc::new(Semaphore::new(at_once));
-    let children = Arc::new(ask::Children::default());
+    let children = Arc::new(ask::Children::new(agent.program.clone()));
     let mut turns = JoinSet::new();
     let mut stop = agent.stop.subscribe();
     let mut bell = agent.bells.ready.subscribe();

@@ -1,0 +1,130 @@
+//! What must not hold a beat up: a worker that is only busy, or waits, is not dead.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jobctl::config::Times;
+use jobctl::store::artifact::Artifacts;
+use jobctl::worker::agent::{Options, Site, Until, work_at};
+use jobctl::worker::devices::SlotDevice;
+use jobctl::worker::gpus::Driver;
+
+use super::LONG;
+use super::rehearse::rehearsal;
+use crate::support::database::Database;
+use crate::support::wait_until;
+
+/// After so long a silence a worker is given up.
+const STALE: Duration = Duration::from_millis(1200);
+
+/// A driver that knows its GPU and then never answers again. Counts how often it was asked.
+#[derive(Default)]
+struct Hanging(std::sync::atomic::AtomicUsize);
+
+impl Driver for Hanging {
+    fn model(&self, _: usize) -> String {
+        "a GPU that hangs".to_owned()
+    }
+
+    fn memory_gib(&self, _: usize) -> u32 {
+        80
+    }
+
+    fn used_mib(&self, _: usize) -> Option<i32> {
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn processes_mib(&self, _: usize) -> Option<BTreeMap<i32, i32>> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        None
+    }
+}
+
+/// A driver whose GPU of 80 GiB is half full: the first process of the machine has 40.
+struct HalfFull;
+
+impl Driver for HalfFull {
+    fn model(&self, _: usize) -> String {
+        "a GPU that is shared".to_owned()
+    }
+
+    fn memory_gib(&self, _: usize) -> u32 {
+        80
+    }
+
+    fn used_mib(&self, _: usize) -> Option<i32> {
+        Some(41 << 10)
+    }
+
+    fn processes_mib(&self, _: usize) -> Option<BTreeMap<i32, i32>> {
+        Some([(1, 40 << 10)].into())
+    }
+}
+
+/// Looks for so long at the age of each living worker's last beat; returns the highest.
+async fn oldest_beat(db: &Database, time: Duration) -> Duration {
+    let start = Instant::now();
+    let mut oldest = 0;
+    while start.elapsed() < time {
+        let age = "select (1000 * extract(epoch from max(clock_timestamp() - beat_at)))::bigint from worker";
+        oldest = oldest.max(db.number(age).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Duration::from_millis(u64::try_from(oldest).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_that_hangs_holds_up_neither_beats_nor_a_cancel_nor_the_end() {
+    let db = Database::new().await;
+    db.enqueue(&rehearsal(&db, "long", "seconds = 600\nsteps = 600"));
+    let driver = Arc::new(Hanging::default());
+    let site = Site { program: PathBuf::from(env!("CARGO_BIN_EXE_jobctl")), driver: driver.clone() };
+    let ms = Duration::from_millis;
+    let options = Options {
+        slots: vec![SlotDevice::Cpu, SlotDevice::Cuda(vec![0])],
+        times: Times { beat: ms(200), stale: STALE, grace: ms(500), poll: ms(100) },
+        until: Until::Idle,
+        vitals: Arc::default(),
+        labels: Vec::new(),
+        judge: None,
+    };
+    let artifacts = Artifacts::new(db.home.path().join("artifacts"));
+    let worker = tokio::spawn(work_at(site, db.pool.clone(), artifacts, options));
+    wait_until("the job runs", LONG, async || db.n_running().await == 1).await;
+    let oldest = oldest_beat(&db, 3 * STALE).await;
+    assert!(oldest < STALE, "a worker that lives was silent for {oldest:?}");
+    assert_eq!(driver.0.load(std::sync::atomic::Ordering::Relaxed), 1, "one thread hangs, not one for each beat");
+    let start = Instant::now();
+    db.jobctl(["cancel", "long"], 0);
+    wait_until("it is cancelled", LONG, async || db.number("select count(*) from job").await == 0).await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(db.text("select string_agg(outcome, ' ') from attempt").await, "cancelled");
+    tokio::time::timeout(Duration::from_secs(10), worker).await.expect("it ends").unwrap().unwrap();
+    assert_eq!(db.number("select count(*) from worker").await, 1, "it was never given up");
+    db.check_laws().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_other_programs_have_of_a_gpu_is_told() {
+    let db = Database::new().await;
+    let site = Site { program: PathBuf::from(env!("CARGO_BIN_EXE_jobctl")), driver: Arc::new(HalfFull) };
+    let ms = Duration::from_millis;
+    let options = Options {
+        slots: vec![SlotDevice::Cuda(vec![0])],
+        times: Times { beat: ms(200), stale: STALE, grace: ms(500), poll: ms(100) },
+        until: Until::Told,
+        vitals: Arc::default(),
+        labels: Vec::new(),
+        judge: None,
+    };
+    let artifacts = Artifacts::new(db.home.path().join("artifacts"));
+    let worker = tokio::spawn(work_at(site, db.pool.clone(), artifacts, options));
+    let seen = async || db.number("select coalesce(max(foreign_mib), 0)::bigint from worker_device").await;
+    wait_until("it is noted", LONG, async || seen().await == 40 << 10).await;
+    assert_eq!(db.number("select gpu_memory_gib::bigint from slot where n_gpus = 1").await, 40);
+    worker.abort();
+}
