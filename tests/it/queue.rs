@@ -10,6 +10,7 @@ mod histories;
 mod limits;
 mod needs;
 mod order;
+mod remake;
 mod rescue;
 mod sharing;
 mod tries;
