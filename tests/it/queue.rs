@@ -14,4 +14,5 @@ mod remake;
 mod rescue;
 mod sharing;
 mod tries;
+mod wake;
 mod why;
