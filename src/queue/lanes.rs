@@ -221,6 +221,9 @@ pub async fn raise_memory(tx: &mut Tx<'_>, job: JobId, more_than_gib: u32) -> an
 /// # Errors
 /// Postgres is out of reach.
 pub(super) async fn regate(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<()> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
     sqlx::query!("select id from job where id = any($1) order by id for update", jobs)
         .fetch_all(&mut **tx)
         .await
