@@ -47,7 +47,7 @@ const WORKER: &[Grant] = &[
     on("permit", "update"),
     // A job that ran out of memory asks for more than any before it.
     on("lane", "insert"),
-    update("lane", &["closed_at"]),
+    update("lane", &["closed_at", "sweep_gate", "kind_gate"]),
     on("artifact", "insert"),
     on("store_mark", "insert"),
     on("job_output", "insert"),
@@ -126,7 +126,7 @@ const ENQUEUER: &[Grant] = &[
     on("permit", "update"),
     on("permit", "delete"),
     on("lane", "insert"),
-    update("lane", &["closed_at"]),
+    update("lane", &["closed_at", "sweep_gate", "kind_gate"]),
     on("schedule", "insert"),
     on("schedule", "update"),
     on("firing", "insert"),

@@ -199,7 +199,8 @@ pub async fn redo(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<usize> {
     lock_family(tx, jobs).await?;
     let again = sqlx::query_scalar!(
         "update job_history set state = 'failed', error = 'somebody asked for it again'
-        where id = any($1) and state = 'done' and kind in ('encode', 'denoise', 'decode', 'reconstruct', 'rehearse')
+        where id = any($1) and state = 'done'
+            and kind in ('encode', 'prepare', 'finetune', 'denoise', 'decode', 'reconstruct', 'rehearse')
         returning id",
         jobs
     )

@@ -39,6 +39,9 @@ pub(super) async fn lane_now(
     priority: i16,
 ) -> anyhow::Result<(i16, i64)> {
     let (n_gpus, memory) = (i16::try_from(needs.n_gpus)?, i32::try_from(needs.gpu_memory_gib)?);
+    if gates != Gates::default() {
+        lock(tx).await?;
+    }
     // Looked for first: an insert that meets its like takes a number all the same.
     for made in [false, true] {
         let found = sqlx::query!(
@@ -63,23 +66,57 @@ pub(super) async fn lane_now(
             return Ok((lane.id, lane.turn));
         }
         anyhow::ensure!(!made, "the lane of `{needs}` cannot be found");
-        sqlx::query!(
-            "insert into lane (n_gpus, gpu_model, gpu_memory_gib, labels, sweep_gate, kind_gate, words)
-            values ($1, $2, $3, $4, $5, $6, $7)
-            on conflict on constraint equal_needs_are_one_lane do nothing",
-            n_gpus,
-            needs.gpu_model,
-            memory,
-            &needs.labels,
-            gates.sweep,
-            gates.kind,
-            needs.to_string()
-        )
-        .execute(&mut **tx)
-        .await
-        .context("make a lane")?;
+        make(tx, needs, gates).await?;
     }
     unreachable!("the second round answers")
+}
+
+/// Makes a lane that is not there.
+async fn make(tx: &mut Tx<'_>, needs: &Needs, gates: Gates) -> anyhow::Result<()> {
+    if gates.sweep != 0 && take_over(tx, needs, gates).await? {
+        return Ok(());
+    }
+    sqlx::query!(
+        "insert into lane (n_gpus, gpu_model, gpu_memory_gib, labels, sweep_gate, kind_gate, words)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        on conflict on constraint equal_needs_are_one_lane do nothing",
+        i16::try_from(needs.n_gpus)?,
+        needs.gpu_model,
+        i32::try_from(needs.gpu_memory_gib)?,
+        &needs.labels,
+        gates.sweep,
+        gates.kind,
+        needs.to_string()
+    )
+    .execute(&mut **tx)
+    .await
+    .context("make a lane")?;
+    Ok(())
+}
+
+/// Makes a lane of a closed one with the same needs, so that lanes of sweeps that are over do not add up. False if there is
+/// none. Ended jobs keep its number: whoever revives one calls [`regate`], which takes it to its own sweep's lane again.
+async fn take_over(tx: &mut Tx<'_>, needs: &Needs, gates: Gates) -> anyhow::Result<bool> {
+    let taken = sqlx::query!(
+        "update lane set sweep_gate = $5, kind_gate = $6, closed_at = null
+        where id = (
+            select id
+            from lane
+            where closed_at is not null and n_gpus = $1 and gpu_model = $2 and gpu_memory_gib = $3 and labels = $4
+            order by closed_at, id
+            limit 1
+        )",
+        i16::try_from(needs.n_gpus)?,
+        needs.gpu_model,
+        i32::try_from(needs.gpu_memory_gib)?,
+        &needs.labels,
+        gates.sweep,
+        gates.kind
+    )
+    .execute(&mut **tx)
+    .await
+    .context("take over a closed lane")?;
+    Ok(taken.rows_affected() == 1)
 }
 
 /// Opens lanes that are closed: jobs of this transaction are in them.
@@ -140,7 +177,7 @@ pub(super) async fn close_empty(tx: &mut Tx<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps lanes from being closed while jobs are put into them; held until the transaction ends.
+/// Keeps lanes from being closed and taken over while jobs are put into them; held until the transaction ends.
 async fn lock(tx: &mut Tx<'_>) -> anyhow::Result<()> {
     sqlx::query!("select pg_advisory_xact_lock(hashtext('jobctl lanes'))").execute(&mut **tx).await?;
     Ok(())
@@ -184,31 +221,43 @@ pub async fn raise_memory(tx: &mut Tx<'_>, job: JobId, more_than_gib: u32) -> an
 /// # Errors
 /// Postgres is out of reach.
 pub(super) async fn regate(tx: &mut Tx<'_>, jobs: &[i64]) -> anyhow::Result<()> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
     sqlx::query!("select id from job where id = any($1) order by id for update", jobs)
         .fetch_all(&mut **tx)
         .await
         .context("lock the jobs")?;
-    sqlx::query!(
+    lock(tx).await?;
+    // Nobody takes over what is open.
+    open_for(tx, jobs).await?;
+    let missing = sqlx::query!(
         "with target as (
-            select distinct lane.n_gpus, lane.gpu_model, lane.gpu_memory_gib, lane.labels, lane.words,
-                behind.sweep_gate, behind.kind_gate
+            select distinct lane.n_gpus, lane.gpu_model, lane.gpu_memory_gib, lane.labels, behind.sweep_gate, behind.kind_gate
             from (select * from jobs_behind($1)) as behind join lane on lane.id = behind.lane
         )
-        insert into lane (n_gpus, gpu_model, gpu_memory_gib, labels, words, sweep_gate, kind_gate)
-        select n_gpus, gpu_model, gpu_memory_gib, labels, words, sweep_gate, kind_gate
+        select n_gpus, gpu_model, gpu_memory_gib, labels, sweep_gate as \"sweep_gate!\", kind_gate as \"kind_gate!\"
         from target
         where not exists (
             select
             from lane
             where (lane.n_gpus, lane.gpu_model, lane.gpu_memory_gib, lane.labels, lane.sweep_gate, lane.kind_gate)
                 = (target.n_gpus, target.gpu_model, target.gpu_memory_gib, target.labels, target.sweep_gate, target.kind_gate)
-        )
-        on conflict on constraint equal_needs_are_one_lane do nothing",
+        )",
         jobs
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await
-    .context("make the lanes")?;
+    .context("look for the lanes")?;
+    for row in missing {
+        let needs = Needs {
+            n_gpus: u16::try_from(row.n_gpus)?,
+            gpu_model: row.gpu_model,
+            gpu_memory_gib: u32::try_from(row.gpu_memory_gib)?,
+            labels: row.labels,
+        };
+        make(tx, &needs, Gates { sweep: row.sweep_gate, kind: row.kind_gate }).await?;
+    }
     sqlx::query!(
         "update job
         set lane = target.id

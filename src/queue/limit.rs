@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use super::Tx;
 use super::control::jobs_of;
-use super::lanes::regate;
+use super::lanes::{close_empty, regate};
 use super::locks::alone;
 use super::wake::{Call, notify};
 
@@ -66,6 +66,7 @@ pub async fn set(tx: &mut Tx<'_>, of: Of<'_>, max_running: Option<i32>) -> anyho
         };
         // Locks all of them, and so waits for every claim that has not seen the gate.
         regate(tx, &jobs).await?;
+        close_empty(tx).await?;
     }
     if let Some(max_running) = max_running {
         adopt(tx, gate).await?;

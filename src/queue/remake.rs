@@ -3,7 +3,10 @@
 use anyhow::Context;
 
 use super::Tx;
+use super::control::hold;
+use super::lanes::regate;
 use super::locks::{alone, lock_family, lock_stopping_sweeps};
+use super::order::reorder;
 use super::settle::retry_later;
 use super::wake::{Call, notify};
 
@@ -27,10 +30,14 @@ pub async fn remake(tx: &mut Tx<'_>, job: JobId, lease: Lease, makers: &[JobId],
     if !retry_later(tx, job, lease, Cause::Machine, error).await? {
         return Ok(false);
     }
-    sqlx::query_scalar!("select make_again($1)", &makers)
+    let revived: Vec<i64> = sqlx::query_scalar!("select make_again($1) as \"id!\"", &makers)
         .fetch_all(&mut **tx)
         .await
         .context("make again what is gone")?;
+    // Limits, priorities and pauses may be others by now than when they ended.
+    hold(tx, &revived).await?;
+    reorder(tx, &revived).await?;
+    regate(tx, &revived).await?;
     // Somebody else may have asked for them before: parents are counted anew.
     sqlx::query!(
         "update job set n_blockers = parents.n, state = case when parents.n > 0 then 'waiting' else 'ready' end

@@ -129,7 +129,6 @@ pub async fn submit(
     let live = lock_live(tx, &ids.known).await?;
     if let Some(max_running) = plan.max_running {
         limit::set(tx, limit::Of::Sweep(sweep), Some(i32::try_from(max_running)?)).await?;
-        lanes::close_empty(tx).await?;
     }
     let places = Places::of(tx, plan, sweep).await?;
     let blockers = edges(plan, &ids, &live);

@@ -1,4 +1,5 @@
-//! Files in the store, named by the hash of their bytes: written once, never changed, verified whenever they are read.
+//! Files in the store, named by the hash of their bytes: never changed, verified whenever they are read. Storing equal bytes
+//! again writes them again, so that a damaged file gives way, and the sweep sees that somebody counts on them.
 //!
 //! The store is a folder or a bucket of S3. What lies in a bucket is copied to a folder of this machine before it is
 //! read, and stays there as long as there is room.
@@ -51,6 +52,8 @@ pub struct Listed {
     pub hash: Hash,
     /// Its length.
     pub n_bytes: u64,
+    /// When it was written, by the store's clock, in ns since 1970: another number whenever it is stored anew.
+    pub stamp: i64,
 }
 
 impl Artifacts {
@@ -113,8 +116,7 @@ impl Artifacts {
         }
     }
 
-    /// Stores bytes and returns their hash. Equal bytes are stored once, whoever comes first; a reader never sees
-    /// half a file. A damaged artifact of that hash gives way.
+    /// Stores bytes and returns their hash. Equal bytes are one file, written anew each time; a reader never sees half of it.
     ///
     /// # Errors
     /// The disk is full or may not be written, the store is out of reach.
@@ -299,7 +301,38 @@ impl Artifacts {
         }
     }
 
-    /// Removes an artifact that nothing names.
+    /// Removes an artifact that nothing names, unless it was stored anew since it was listed. False if it was. Of a folder
+    /// this is exact. A bucket is looked at just before; what is stored in between is lost, and made again when it is wanted.
+    ///
+    /// # Errors
+    /// The store is out of reach, or does not let us.
+    pub async fn remove_unless_renewed(&self, listed: &Listed) -> anyhow::Result<bool> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let (folder, listed) = (folder.clone(), *listed);
+                spawn_blocking(move || folder.remove_unless_renewed(&listed)).await?
+            }
+            Place::Bucket { remote, .. } => {
+                remote.remove_unless_renewed(listed).await.with_context(|| format!("remove from {}", self.name))
+            }
+        }
+    }
+
+    /// Puts back what a sweep was about to remove when it was cut off.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    pub async fn recover(&self) -> anyhow::Result<()> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let folder = folder.clone();
+                spawn_blocking(move || folder.recover()).await?
+            }
+            Place::Bucket { .. } => Ok(()),
+        }
+    }
+
+    /// Removes an artifact of our own that nobody else can know.
     ///
     /// # Errors
     /// The store is out of reach, or does not let us.

@@ -142,7 +142,8 @@ pub const CHECKS: [Check; 19] = [
         mend: "`jobctl retry` the job",
         query: "select 'job ' || id || ' (' || kind || ')' as finding from job_history
             where state = 'done' and (
-                kind in ('encode', 'denoise', 'decode', 'reconstruct') and not exists (select from job_output where job_output.key = job_history.key)
+                kind in ('encode', 'prepare', 'finetune', 'denoise', 'decode', 'reconstruct')
+                    and not exists (select from job_output where job_output.key = job_history.key)
                 or kind = 'evaluate' and not exists (select from image where picture = subject)
             )",
     },

@@ -1,8 +1,12 @@
 //! Sweeping up: artifacts that no row names any more, and files in the store that no artifact is of.
 //!
-//! A file is stored before the transaction that names it. One whose writer lost its lease, or died, is never named. What
-//! is young may still be being named, so only what has been found nameless for a while is removed; the database's clock
-//! says how long.
+//! A file is stored before the transaction that names it. One whose writer lost its lease, or died, is never named: a
+//! stray. What is young may still be being named, so only what has been known as a stray for a while is removed; the
+//! database's clock says how long. An artifact that no row names any more loses its row, and is a stray from then on.
+//!
+//! Equal work may find a stray of old and count on it. Storing writes the file anew even so, which changes its stamp. A sweep
+//! takes a stray whose stamp has changed since the last sweep for one just found, and one whose stamp has changed since it
+//! was listed stays. So what is removed was last stored at least an age ago: whoever did that has named it, or never will.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -11,7 +15,7 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::artifact::Artifacts;
+use super::artifact::{Artifacts, Listed};
 use crate::job::Hash;
 use crate::queue::Tx;
 
@@ -36,9 +40,9 @@ impl Amount {
 /// What was swept up, or would be.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct SweptUp {
-    /// Artifacts that no row names.
+    /// Artifacts that no row names: strays from now on.
     pub unnamed: Amount,
-    /// Files that no artifact is of.
+    /// Files that no artifact was of before.
     pub strays: Amount,
     /// Strays that have not been known long enough.
     pub young: Amount,
@@ -46,17 +50,22 @@ pub struct SweptUp {
     pub removed: Amount,
 }
 
-/// Removes artifacts that nothing has named for `age`, and files that no artifact is of and that were first found at
-/// least `age` ago; `dry_run` removes nothing.
+/// Removes the rows of artifacts that nothing names and that are older than `age`, and files that no artifact is of and
+/// that were first found at least `age` ago; `dry_run` removes nothing.
 ///
 /// # Errors
 /// Pictures are being put into the store; `age` is under an hour and jobs run; Postgres or the store is out of reach.
 pub async fn sweep_up(pool: &PgPool, artifacts: &Artifacts, age: Duration, dry_run: bool) -> anyhow::Result<SweptUp> {
-    let mut tx = pool.begin().await.context("begin a transaction")?;
+    // A transaction of its own, which nothing waits for: others' pictures do until all is done.
+    let mut alone = pool.begin().await.context("begin a transaction")?;
     let is_ours = sqlx::query_scalar!("select pg_try_advisory_xact_lock(hashtext('jobctl store')) as \"ours!\"")
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut *alone)
         .await?;
     ensure!(is_ours, "pictures are being put into the store, or somebody else sweeps up; try again later");
+    artifacts.recover().await?;
+    // Listed before it is asked what runs: what has begun since has stored nothing that is listed.
+    let listed: BTreeMap<Hash, Listed> = artifacts.list().await?.into_iter().map(|it| (it.hash, it)).collect();
+    let mut tx = pool.begin().await.context("begin a transaction")?;
     let n_running =
         sqlx::query_scalar!("select count(*) as \"n!\" from job where state = 'running'").fetch_one(&mut *tx).await?;
     ensure!(
@@ -71,46 +80,47 @@ pub async fn sweep_up(pool: &PgPool, artifacts: &Artifacts, age: Duration, dry_r
             .context("forget the messages of old mails")?;
     }
     let unnamed = unnamed(&mut tx, age).await?;
-    let listed: BTreeMap<Hash, u64> = artifacts.list().await?.into_iter().map(|it| (it.hash, it.n_bytes)).collect();
+    if !dry_run {
+        let hashes: Vec<Vec<u8>> = unnamed.keys().map(|it| it.0.to_vec()).collect();
+        // Its row goes first: a file without a row is found again, a row without its file would be a lie.
+        sqlx::query!("delete from artifact where hash = any($1)", &hashes)
+            .execute(&mut *tx)
+            .await
+            .context("remove artifacts")?;
+    }
     let strays = strays(&mut tx, &listed, age).await?;
+    // When strays were first seen is kept by a dry run as well: that is what makes them old.
+    tx.commit().await.context("keep what was found")?;
+
+    let others = || strays.iter().filter(|it| !unnamed.contains_key(&it.hash));
     let mut swept = SweptUp {
         unnamed: Amount::of(unnamed.values()),
-        strays: Amount::of(strays.iter().map(|it| &it.n_bytes)),
-        young: Amount::of(strays.iter().filter(|it| it.is_young).map(|it| &it.n_bytes)),
+        strays: Amount::of(others().map(|it| &it.n_bytes)),
+        young: Amount::of(others().filter(|it| it.is_young).map(|it| &it.n_bytes)),
         removed: Amount::default(),
     };
     if dry_run {
-        // When strays were first seen is kept all the same: that is what makes them old.
-        tx.commit().await.context("keep what was found")?;
         return Ok(swept);
     }
-    let hashes: Vec<Vec<u8>> = unnamed.keys().map(|it| it.0.to_vec()).collect();
-    // Its row goes first: a file without a row is found again, a row without its file would be a lie.
-    sqlx::query!("delete from artifact where hash = any($1)", &hashes)
-        .execute(&mut *tx)
-        .await
-        .context("remove artifacts")?;
-    tx.commit().await.context("remove artifacts")?;
-
-    let mut removing: BTreeMap<Hash, u64> = unnamed.into_iter().filter(|it| listed.contains_key(&it.0)).collect();
-    removing.extend(strays.iter().filter(|it| !it.is_young).map(|it| (it.hash, it.n_bytes)));
-    for (hash, n_bytes) in removing {
+    for stray in strays.iter().filter(|it| !it.is_young) {
         // Equal work may have named it a moment ago.
-        let is_named =
-            sqlx::query_scalar!("select exists (select from artifact where hash = $1) as \"named!\"", &hash.0[..])
-                .fetch_one(pool)
-                .await
-                .context("look for the artifact")?;
-        if !is_named {
-            artifacts.remove(&hash).await?;
+        let is_named = sqlx::query_scalar!(
+            "select exists (select from artifact where hash = $1) as \"named!\"",
+            &stray.hash.0[..]
+        )
+        .fetch_one(pool)
+        .await
+        .context("look for the artifact")?;
+        if !is_named && artifacts.remove_unless_renewed(&listed[&stray.hash]).await? {
             swept.removed.files += 1;
-            swept.removed.bytes += n_bytes;
-            sqlx::query!("delete from stray where hash = $1", &hash.0[..])
+            swept.removed.bytes += stray.n_bytes;
+            sqlx::query!("delete from stray where hash = $1", &stray.hash.0[..])
                 .execute(pool)
                 .await
                 .context("forget a stray")?;
         }
     }
+    alone.rollback().await.context("let others store again")?;
     Ok(swept)
 }
 
@@ -138,10 +148,11 @@ struct Stray {
     is_young: bool,
 }
 
-/// Files that no artifact is of; those that are new are noted.
-async fn strays(tx: &mut Tx<'_>, listed: &BTreeMap<Hash, u64>, age: Duration) -> anyhow::Result<Vec<Stray>> {
+/// Files that no artifact is of; those that are new, or were stored anew, are noted as found now.
+async fn strays(tx: &mut Tx<'_>, listed: &BTreeMap<Hash, Listed>, age: Duration) -> anyhow::Result<Vec<Stray>> {
     let hashes: Vec<Vec<u8>> = listed.keys().map(|it| it.0.to_vec()).collect();
-    let sizes: Vec<i64> = listed.values().map(|it| i64::try_from(*it).unwrap_or(i64::MAX)).collect();
+    let sizes: Vec<i64> = listed.values().map(|it| i64::try_from(it.n_bytes).unwrap_or(i64::MAX)).collect();
+    let stamps: Vec<i64> = listed.values().map(|it| it.stamp).collect();
     sqlx::query!(
         "delete from stray
         where hash <> all($1::bytea[]) or exists (select from artifact where artifact.hash = stray.hash)",
@@ -151,14 +162,17 @@ async fn strays(tx: &mut Tx<'_>, listed: &BTreeMap<Hash, u64>, age: Duration) ->
     .await
     .context("forget strays that are none")?;
     let rows = sqlx::query!(
-        "insert into stray (hash, bytes)
-        select found.hash, found.bytes
-        from unnest($1::bytea[], $2::bigint[]) as found (hash, bytes)
+        "insert into stray (hash, bytes, stamp)
+        select found.hash, found.bytes, found.stamp
+        from unnest($1::bytea[], $2::bigint[], $3::bigint[]) as found (hash, bytes, stamp)
         where not exists (select from artifact where artifact.hash = found.hash)
-        on conflict (hash) do update set bytes = excluded.bytes
-        returning hash, bytes, found_at > now() - make_interval(secs => $3) as \"young!\"",
+        on conflict (hash) do update
+        set bytes = excluded.bytes, stamp = excluded.stamp,
+            found_at = case when stray.stamp = excluded.stamp then stray.found_at else now() end
+        returning hash, bytes, found_at > now() - make_interval(secs => $4) as \"young!\"",
         &hashes,
         &sizes,
+        &stamps,
         age.as_secs_f64()
     )
     .fetch_all(&mut **tx)

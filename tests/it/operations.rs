@@ -4,5 +4,6 @@ mod deploy;
 mod exposition;
 mod health;
 mod logs;
+mod months;
 mod retention;
 mod top;

@@ -15,7 +15,7 @@ use crate::store::retention::{Gone, Month, finish, months, prune};
 ///
 /// What nothing names is what was stored by an attempt that lost its lease, and artifacts whose last use is gone. A file
 /// is removed when it has been known as nameless for --age, by the database's clock: the first prune finds it, a later
-/// one removes it.
+/// one removes it, unless equal work has stored it again in between.
 ///
 /// Of the database whole months of ended jobs go, with their attempts and logs, and none that a sweep with unfinished jobs
 /// wants. Jobs that did not end well stay, so that `retry` works, and those that made a file, so that it can be made again;

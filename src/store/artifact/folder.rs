@@ -1,8 +1,8 @@
-//! Artifacts in a folder: written beside, synced, then given their name, which nothing else may have.
+//! Artifacts in a folder: written beside, synced, then given their name.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,8 @@ use crate::job::Hash;
 
 /// A folder that every store has: a mount point without its disk does not.
 const MARK: &str = ".store";
+/// The extension of what is being removed.
+const CONDEMNED: &str = "condemned";
 
 /// A folder of artifacts.
 #[derive(Clone, Debug)]
@@ -37,12 +39,9 @@ impl Folder {
     pub(super) fn put(&self, hash: &Hash, bytes: &[u8]) -> anyhow::Result<()> {
         let path = self.path(hash);
         let write = || -> anyhow::Result<()> {
-            if is_good(&path, hash) {
-                return Ok(());
-            }
             let mut draft = self.draft(&path)?;
             draft.write_all(bytes)?;
-            name(draft, &path, hash)
+            name(draft, &path)
         };
         write().with_context(|| format!("store an artifact in {}", self.root.display()))
     }
@@ -51,20 +50,16 @@ impl Folder {
     pub(super) fn take(&self, hash: &Hash, file: &Path) -> anyhow::Result<()> {
         let path = self.path(hash);
         let store = || -> anyhow::Result<()> {
-            if !is_good(&path, hash) {
-                self.expect()?;
-                fs::create_dir_all(folder_of(&path))?;
-                File::open(file)?.sync_data()?;
-                // On the same disk a second name is all it takes.
-                match fs::hard_link(file, &path) {
-                    Ok(()) => sync_folder(&path)?,
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists && is_good(&path, hash) => {}
-                    Err(_) => {
-                        let mut draft = self.draft(&path)?;
-                        io::copy(&mut File::open(file)?, &mut draft)?;
-                        name(draft, &path, hash)?;
-                    }
-                }
+            self.expect()?;
+            fs::create_dir_all(folder_of(&path))?;
+            File::open(file)?.sync_data()?;
+            // On the same disk a second name is all it takes, if nothing has it.
+            if fs::hard_link(file, &path).is_ok() {
+                sync_folder(&path)?;
+            } else {
+                let mut draft = self.draft(&path)?;
+                io::copy(&mut File::open(file)?, &mut draft)?;
+                name(draft, &path)?;
             }
             Ok(fs::remove_file(file)?)
         };
@@ -74,14 +69,11 @@ impl Folder {
     /// Stores a copy of somebody's file, which must have this hash.
     pub(super) fn copy(&self, hash: &Hash, file: &Path) -> anyhow::Result<()> {
         let path = self.path(hash);
-        if is_good(&path, hash) {
-            return Ok(());
-        }
         let mut source = File::open(file).with_context(|| format!("read {}", file.display()))?;
         let mut draft = self.draft(&path).with_context(|| format!("store an artifact in {}", self.root.display()))?;
         io::copy(&mut source, &mut draft).with_context(|| format!("store {}", file.display()))?;
         ensure!(hash_of_file(draft.path())?.0 == *hash, "{} has changed while it was enqueued", file.display());
-        name(draft, &path, hash).with_context(|| format!("store an artifact in {}", self.root.display()))
+        name(draft, &path).with_context(|| format!("store an artifact in {}", self.root.display()))
     }
 
     fn draft(&self, path: &Path) -> io::Result<tempfile::NamedTempFile> {
@@ -118,9 +110,23 @@ impl Folder {
     /// Everything in it that is named as an artifact is.
     pub(super) fn list(&self) -> anyhow::Result<Vec<Listed>> {
         let mut listed = Vec::new();
+        self.look_through(|path| {
+            // A link is not ours.
+            let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
+            let hash = path.file_name().and_then(|it| it.to_str()?.parse::<Hash>().ok());
+            if let Some(hash) = hash.filter(|it| metadata.is_file() && self.path(it) == path) {
+                listed.push(Listed { hash, n_bytes: metadata.len(), stamp: stamp(&metadata) });
+            }
+            Ok(())
+        })?;
+        Ok(listed)
+    }
+
+    /// Shows every file on every shelf.
+    fn look_through(&self, mut look: impl FnMut(&Path) -> io::Result<()>) -> anyhow::Result<()> {
         let shelves = match fs::read_dir(&self.root) {
             Ok(it) => it,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(listed),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error).with_context(|| format!("look into {}", self.root.display())),
         };
         for shelf in shelves {
@@ -129,16 +135,40 @@ impl Folder {
                 continue;
             }
             for entry in fs::read_dir(&shelf).with_context(|| format!("look into {}", shelf.display()))? {
-                let entry = entry?;
-                // A link is not ours.
-                let Ok(metadata) = entry.metadata() else { continue };
-                let Some(hash) = entry.file_name().to_str().and_then(|it| it.parse::<Hash>().ok()) else { continue };
-                if metadata.is_file() && self.path(&hash) == entry.path() {
-                    listed.push(Listed { hash, n_bytes: metadata.len() });
-                }
+                look(&entry?.path()).with_context(|| format!("look into {}", shelf.display()))?;
             }
         }
-        Ok(listed)
+        Ok(())
+    }
+
+    /// Removes an artifact, unless it was written anew since it was listed. It loses its name first: whoever stores it from
+    /// then on writes another file, and who had stored it before shows by the stamp, and gets the name back.
+    pub(super) fn remove_unless_renewed(&self, listed: &Listed) -> anyhow::Result<bool> {
+        let path = self.path(&listed.hash);
+        let condemned = path.with_extension(CONDEMNED);
+        let remove = || -> io::Result<bool> {
+            match fs::rename(&path, &condemned) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+                renamed => renamed?,
+            }
+            let is_renewed = stamp(&condemned.symlink_metadata()?) != listed.stamp;
+            if is_renewed {
+                put_back(&condemned, &path)?;
+            } else {
+                fs::remove_file(&condemned)?;
+            }
+            Ok(!is_renewed)
+        };
+        remove().with_context(|| format!("remove {}", path.display()))
+    }
+
+    /// Gives back their names to files that a sweep had taken them from when it was cut off.
+    pub(super) fn recover(&self) -> anyhow::Result<()> {
+        self.look_through(|path| {
+            let is_ours = path.extension().is_some_and(|it| it == CONDEMNED)
+                && path.file_stem().and_then(|it| it.to_str()).is_some_and(|it| it.parse::<Hash>().is_ok());
+            if is_ours { put_back(path, &path.with_extension("")) } else { Ok(()) }
+        })
     }
 
     /// Removes an artifact; one that is gone already is no mistake.
@@ -156,23 +186,23 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().expect("an artifact's path has a folder")
 }
 
-/// Whether the file is there and has these bytes.
-fn is_good(path: &Path, hash: &Hash) -> bool {
-    hash_of_file(path).is_ok_and(|it| it.0 == *hash)
+/// When a file was written, in ns since 1970.
+fn stamp(metadata: &fs::Metadata) -> i64 {
+    metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec())
 }
 
-/// Gives a whole draft its name, unless a good file has it; a damaged one gives way.
-fn name(draft: tempfile::NamedTempFile, path: &Path, hash: &Hash) -> anyhow::Result<()> {
-    draft.as_file().sync_data()?;
-    if let Err(refused) = draft.persist_noclobber(path) {
-        if refused.error.kind() != ErrorKind::AlreadyExists {
-            return Err(refused.error.into());
-        }
-        if is_good(path, hash) {
-            return Ok(());
-        }
-        refused.file.persist(path)?;
+/// Gives a file its name back, unless another has it by now.
+fn put_back(condemned: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(condemned, path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => fs::remove_file(condemned),
     }
+}
+
+/// Gives a whole draft its name. What had it gives way: the bytes are equal, unless they were damaged.
+fn name(draft: tempfile::NamedTempFile, path: &Path) -> anyhow::Result<()> {
+    draft.as_file().sync_data()?;
+    draft.persist(path)?;
     Ok(sync_folder(path)?)
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as Key;
 use object_store::{
-    BackoffConfig, Certificate, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
+    BackoffConfig, Certificate, ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig,
     WriteMultipart,
 };
 
@@ -81,7 +81,6 @@ impl Remote {
         let bucket = builder
             .with_bucket_name(bucket)
             .with_client_options(client)
-            .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_retry(retry)
             .build()
             .context("the AWS_… variables do not say how S3 is reached")?;
@@ -102,23 +101,12 @@ impl Remote {
         Key::from_iter(parts.chain([&name[..2], &name]))
     }
 
-    /// Stores bytes of this hash, unless they are there.
+    /// Stores bytes of this hash. Two that store the same hash store the same bytes.
     pub(super) async fn put(&self, hash: &Hash, bytes: Vec<u8>) -> anyhow::Result<()> {
-        let key = self.key(hash);
-        let bytes = bytes::Bytes::from(bytes);
-        match self.bucket.put_opts(&key, bytes.clone().into(), PutOptions::from(PutMode::Create)).await {
-            Ok(_) => Ok(()),
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
-                if self.read(hash, None).await? != Some(*hash) {
-                    self.bucket.put(&key, bytes.into()).await.map_err(|it| plain(&it))?;
-                }
-                Ok(())
-            }
-            Err(error) => Err(plain(&error)),
-        }
+        self.bucket.put(&self.key(hash), bytes.into()).await.map(drop).map_err(|it| plain(&it))
     }
 
-    /// Stores a file, which must have this hash, unless it is there: a large one in parts.
+    /// Stores a file, which must have this hash: a large one in parts.
     pub(super) async fn put_file(&self, hash: &Hash, file: &Path) -> anyhow::Result<()> {
         let n_bytes = file.metadata().with_context(|| format!("read {}", file.display()))?.len();
         if n_bytes <= PART as u64 {
@@ -126,11 +114,7 @@ impl Remote {
             ensure!(Hash::of(&bytes) == *hash, "{} has changed while it was stored", file.display());
             return self.put(hash, bytes).await;
         }
-        // S3 has no "unless it is there" for parts. Two that send the same hash send the same bytes.
         let key = self.key(hash);
-        if self.has(hash).await? && self.read(hash, None).await? == Some(*hash) {
-            return Ok(());
-        }
         let part = PART.max(usize::try_from(n_bytes.div_ceil(MOST_PARTS - 1))?);
         let mut upload =
             WriteMultipart::new_with_chunk_size(self.bucket.put_multipart(&key).await.map_err(|it| plain(&it))?, part);
@@ -157,15 +141,6 @@ impl Remote {
                 let _ = upload.abort().await;
                 Err(error)
             }
-        }
-    }
-
-    /// Whether there is an object of this name.
-    pub(super) async fn has(&self, hash: &Hash) -> anyhow::Result<bool> {
-        match self.bucket.head(&self.key(hash)).await {
-            Ok(_) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(plain(&error)),
         }
     }
 
@@ -198,9 +173,19 @@ impl Remote {
         let objects: Vec<_> = self.bucket.list(prefix.as_ref()).try_collect().await.map_err(|it| plain(&it))?;
         let named = objects.into_iter().filter_map(|it| {
             let hash = it.location.filename()?.parse::<Hash>().ok()?;
-            (self.key(&hash) == it.location).then_some(Listed { hash, n_bytes: it.size })
+            (self.key(&hash) == it.location).then(|| Listed { hash, n_bytes: it.size, stamp: stamp(&it) })
         });
         Ok(named.collect())
+    }
+
+    /// Removes an artifact, unless it was stored anew since it was listed.
+    pub(super) async fn remove_unless_renewed(&self, listed: &Listed) -> anyhow::Result<bool> {
+        match self.bucket.head(&self.key(&listed.hash)).await {
+            Ok(it) if stamp(&it) != listed.stamp => Ok(false),
+            Ok(_) => self.remove(&listed.hash).await.map(|()| true),
+            Err(Error::NotFound { .. }) => Ok(true),
+            Err(error) => Err(plain(&error)),
+        }
     }
 
     /// Removes an artifact; one that is gone already is no mistake.
@@ -210,6 +195,11 @@ impl Remote {
             Err(error) => Err(plain(&error)),
         }
     }
+}
+
+/// When an object was written, to the second: HTTP's dates have no more.
+fn stamp(object: &ObjectMeta) -> i64 {
+    object.last_modified.timestamp().wrapping_mul(1_000_000_000)
 }
 
 /// What people can do about what the client says. It names addresses, never keys.

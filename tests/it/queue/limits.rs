@@ -261,6 +261,31 @@ async fn lanes_of_ended_sweeps_are_closed_and_opened_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lanes_of_ended_sweeps_are_used_again() {
+    let db = Database::new().await;
+    let worker = db.worker().await;
+    for idx in 0..150 {
+        let name = format!("s{idx}");
+        // With a limit in the file, and with one that comes later.
+        let limit_later = idx % 3 == 0;
+        let sweep = db.submit(&plan(&name, 2, (!limit_later).then_some(1))).await.unwrap().sweep;
+        if limit_later {
+            set(&db, Of::Sweep(sweep), Some(1)).await;
+        }
+        let job = db.claim(worker).await.unwrap();
+        assert!(db.claim(worker).await.is_none(), "two of {name} run");
+        db.settle(&job, How::Finish).await.unwrap();
+        db.work_on(worker, &format!("{name} 1"), How::Finish).await;
+    }
+    let n_lanes = db.number("select count(*) from lane").await;
+    assert!(n_lanes <= 70, "{n_lanes} lanes after 150 sweeps with a limit");
+    let n_wrong = db
+        .number("select count(*) from job_history left join lane on lane.id = job_history.lane where lane.id is null or n_gpus <> 0")
+        .await;
+    assert_eq!(n_wrong, 0, "a job that has ended has lost what it needs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_unlimited_sweep_wants_too_is_not_limited() {
     let db = Database::new().await;
     let worker = db.worker().await;

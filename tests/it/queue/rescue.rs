@@ -52,6 +52,40 @@ async fn an_orphan_that_cannot_be_rescued_keeps_no_other_from_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workers_that_have_stopped_cost_a_rescue_nothing() {
+    let db = Database::new().await;
+    let worker = db.worker().await;
+    db.execute(
+        "insert into worker (id, host, pid, program, machine, n_slots, stopped_at)
+        select gen_random_uuid(), 'host', 1, 'test', 'machine', 1, now() from generate_series(1, 5000)",
+    )
+    .await;
+    db.execute("analyze worker").await;
+    // As rescue asks.
+    let plan: Vec<String> = sqlx::query_scalar(
+        "explain select id from worker where stopped_at is null and beat_at < now() - make_interval(secs => 45)
+        order by id for update skip locked",
+    )
+    .fetch_all(&db.pool)
+    .await
+    .unwrap();
+    let plan = plan.join("\n");
+    assert!(plan.contains("worker_alive") && !plan.contains("Seq Scan"), "{plan}");
+    // And a beat still changes no index.
+    let mut tx = db.begin().await;
+    sqlx::query("update worker set beat_at = now() where id = $1 and stopped_at is null")
+        .bind(worker)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let n_hot: i64 = sqlx::query_scalar("select pg_stat_get_xact_tuples_hot_updated('worker'::regclass)")
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+    assert_eq!(n_hot, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_databases_clock_counts() {
     let db = Database::new().await;
     let worker = db.worker().await;

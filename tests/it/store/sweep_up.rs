@@ -62,13 +62,16 @@ async fn what_lost_the_race_is_swept_up_and_nothing_else() {
         (&1.into(), &1.into(), &1.into())
     );
     assert_eq!(store(&db).list().await.unwrap().len(), named.len() + 2);
-    // A file that has just been found may be on its way to being named.
+    // A file that has just been found may be on its way to being named, as may equal work's.
     let first = prune(&[]);
-    assert_eq!(first["removed"]["files"], 1);
-    assert!(store(&db).check(&stray).await.unwrap().is_none() && store(&db).check(&unnamed).await.unwrap().is_some());
+    assert_eq!((&first["unnamed"]["files"], &first["removed"]["files"]), (&1.into(), &0.into()));
+    for hash in [&stray, &unnamed] {
+        assert!(store(&db).check(hash).await.unwrap().is_none());
+    }
     db.execute("update stray set found_at = found_at - interval '25 hours'").await;
     let later = prune(&[]);
-    assert_eq!(later["removed"], serde_json::json!({"files": 1, "bytes": 18}));
+    assert_eq!((&later["strays"]["files"], &later["young"]["files"]), (&2.into(), &0.into()));
+    assert_eq!(later["removed"], serde_json::json!({"files": 2, "bytes": 35}));
     let mut left = store(&db).list().await.unwrap();
     left.sort();
     let mut expected = named;
@@ -76,6 +79,33 @@ async fn what_lost_the_race_is_swept_up_and_nothing_else() {
     assert_eq!(left, expected);
     assert_eq!(prune(&["--age", "0s"])["removed"]["files"], 0);
     assert!(db.jobctl(["db", "check", "--deep"], 0).out.contains("laws hold"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_stray_that_equal_work_counts_on_stays() {
+    let db = Database::new().await;
+    db.submit(&crate::support::graph::graph("g", &["a"], &[])).await;
+    let worker = db.worker().await;
+    let prune = || db.jobctl(["db", "prune", "--json"], 0).json();
+    // An attempt has died after it stored its result.
+    let hash = store(&db).put(b"equal work".to_vec()).await.unwrap();
+    assert_eq!(prune()["young"]["files"], 1);
+    db.execute("update stray set found_at = found_at - interval '25 hours'").await;
+    // The next one stores the same, and has not named it yet.
+    db.claim(worker).await.unwrap();
+    assert_eq!(store(&db).put(b"equal work".to_vec()).await.unwrap(), hash);
+    let swept = prune();
+    assert_eq!((&swept["young"]["files"], &swept["removed"]["files"]), (&1.into(), &0.into()));
+    assert!(store(&db).check(&hash).await.unwrap().is_none());
+    // A sweep that was cut off in the middle of removing it.
+    let path = store(&db).path(&hash);
+    fs::rename(&path, path.with_extension("condemned")).unwrap();
+    assert_eq!(prune()["young"]["files"], 1);
+    assert!(store(&db).check(&hash).await.unwrap().is_none());
+    // One that nobody stores again goes.
+    db.execute("update stray set found_at = found_at - interval '25 hours'").await;
+    assert_eq!(prune()["removed"]["files"], 1);
+    assert!(!path.exists() && !path.with_extension("condemned").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
