@@ -79,6 +79,12 @@ pub async fn connect(url: &Secret, n_connections: u32) -> anyhow::Result<PgPool>
         .with_context(|| format!("connect to Postgres at {name}"))
 }
 
+/// A pool of one connection to the same database, which is there whoever holds those of `pool`. It connects when it is used.
+pub fn one_beside(pool: &PgPool) -> PgPool {
+    let options = pool.connect_options();
+    pool.options().clone().max_connections(1).connect_lazy_with(options.as_ref().clone())
+}
+
 /// What to do about a connection that fails for its encryption.
 fn help(error: &str) -> Option<&'static str> {
     let has = |words: &[&str]| words.iter().any(|it| error.contains(it));

@@ -28,6 +28,7 @@ use super::vitals::{Slot, Vitals};
 use super::wish::{Stop, Wish};
 use super::within::within;
 use crate::config::{JudgeSettings, Times};
+use crate::database::one_beside;
 use crate::job::Lease;
 use crate::job::needs::Offer;
 use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, register};
@@ -249,15 +250,16 @@ impl Agent {
 /// holds that up must not make a worker look dead.
 async fn heartbeat(agent: Arc<Agent>, pulses: watch::Sender<Pulse>) {
     let times = agent.options.times;
-    let pool = &agent.bench.pool;
+    // Its own: what waits for a lock may hold all others.
+    let mut pool = one_beside(&agent.bench.pool);
     let mut bell = agent.bells.end.subscribe();
     loop {
         bell.mark_unchanged();
         let id = *lock(&agent.id);
         // What is claimed after this look is not in the answer, and must not count as lost.
         let known: Vec<Lease> = lock(&agent.running).keys().copied().collect();
-        // A connection that the network has forgotten must not cost the time in which another would do.
-        match timeout(times.stale / 3, beat(pool, id)).await {
+        let answer = timeout(times.stale / 3, beat(&pool, id)).await;
+        match answer {
             Ok(Ok(Some(pulse))) => {
                 agent.options.vitals.beaten(true);
                 lock(&agent.steady).beat(Instant::now(), times.stale);
@@ -268,7 +270,7 @@ async fn heartbeat(agent: Arc<Agent>, pulses: watch::Sender<Pulse>) {
             Ok(Ok(None)) => {
                 tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
                 agent.want(|lease| known.contains(&lease), |it| it.abandon = true);
-                match within(times.stale, introduce(pool, &agent.options, &agent.gpus)).await {
+                match within(times.stale, introduce(&pool, &agent.options, &agent.gpus)).await {
                     Ok(id) => *lock(&agent.id) = id,
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }
@@ -280,6 +282,8 @@ async fn heartbeat(agent: Arc<Agent>, pulses: watch::Sender<Pulse>) {
             Err(_) => {
                 agent.options.vitals.beaten(false);
                 tracing::warn!("Postgres does not answer a beat; trying again");
+                // A connection that the network has forgotten must not cost the time in which another would do.
+                pool = one_beside(&agent.bench.pool);
             }
         }
         // A cancellation is told by the bell too, so that it need not wait for the next beat.

@@ -81,3 +81,24 @@ async fn a_gpu_that_hangs_holds_up_neither_beats_nor_a_cancel_nor_the_end() {
     assert_eq!(db.number("select count(*) from worker").await, 1, "it was never given up");
     db.check_laws().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_all_of_whose_other_connections_wait_for_a_lock_still_beats() {
+    let db = Database::new().await;
+    db.enqueue(&rehearsal(&db, "short", "n = 24\nseconds = 0.5"));
+    let mut worker = db.spawn(["worker", "--slots", "8", "--until-idle", "--no-schedules"]);
+    wait_until("all slots run", LONG, async || db.n_running().await == 8).await;
+    // Nobody claims, writes or ends an attempt for a while.
+    let mut lock = db.pool.begin().await.unwrap();
+    sqlx::query("lock table attempt in exclusive mode").execute(&mut *lock).await.unwrap();
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = 'jobctl' and wait_event_type = 'Lock'";
+    wait_until("many of its connections wait", LONG, async || db.number(waiting).await >= 8).await;
+    let oldest = oldest_beat(&db, 4 * STALE).await;
+    lock.rollback().await.unwrap();
+    assert!(oldest < STALE, "a worker that lives was silent for {oldest:?}");
+    worker.ends_with(0, LONG);
+    assert_eq!(db.number("select count(*) from worker").await, 1, "it was never given up");
+    assert_eq!(db.number("select count(*) from attempt where outcome <> 'done'").await, 0, "a lease was lost");
+    db.check_laws().await;
+}
