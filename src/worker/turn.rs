@@ -120,10 +120,8 @@ pub(super) async fn run(
     inputs.lease = job.lease.0;
     let mut log = Log::new(job.lease);
     let work = Work { task: task.clone(), inputs };
-    let end = match child.send(&Request::Do(Box::new(work))).await {
-        Ok(()) => wait(bench, &mut child, job, wishes, &mut log, notes).await,
-        Err(death) => End::Died(death),
-    };
+    child.send(&Request::Do(Box::new(work)));
+    let end = wait(bench, &mut child, job, wishes, &mut log, notes).await;
     let survives = match &end {
         // A process that ran out of memory may hold on to what filled it.
         End::Replied(Reply::Failed { fault, .. }) => *fault != Fault::Memory,
@@ -175,9 +173,7 @@ async fn wait(
                     Err(error) if error.is::<LeaseLost>() => break End::Ordered,
                     Err(error) => Some(format!("{error:#}")),
                 };
-                if let Err(death) = child.send(&Request::Noted { error }).await {
-                    break End::Died(death);
-                }
+                child.send(&Request::Noted { error });
             }
             _ = flush.tick() => {
                 log.flush(bench).await;
@@ -193,9 +189,7 @@ async fn wait(
                 Ending::Save if saving.is_some() => {}
                 Ending::Save => {
                     saving = Some(Instant::now() + bench.grace);
-                    if child.send(&Request::Stop).await.is_err() {
-                        break End::Ordered;
-                    }
+                    child.send(&Request::Stop);
                 }
             },
         }
