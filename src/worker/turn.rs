@@ -8,7 +8,7 @@ use anyhow::Context;
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::child::{Child, Said};
 use super::death::Death;
@@ -77,7 +77,7 @@ pub(super) async fn take(
             return Some(child);
         }
     };
-    let done = run(bench, child, job, &task, &mut wishes, &mut notes).await;
+    let done = run(bench, child, job, &task, began + job.limit, &mut wishes, &mut notes).await;
     settle_end(bench, job, done.end, &mut notes, &mut wishes, began).await;
     done.child
 }
@@ -92,20 +92,22 @@ pub(super) struct Run {
     _held: Vec<Fetched>,
 }
 
-/// Runs a task of a claimed job in `child`, and settles nothing.
+/// Runs a task of a claimed job in `child` until `deadline`, which counts from the claim as Postgres does, and settles nothing.
 pub(super) async fn run(
     bench: &Arc<Bench>,
     mut child: Child,
     job: &Claimed,
     task: &Task,
+    deadline: Instant,
     wishes: &mut watch::Receiver<Wish>,
     notes: &mut Notes,
 ) -> Run {
     let unbegun = |end, child| Run { end, child: Some(child), _scratch: None, _held: Vec::new() };
-    let (mut inputs, held) = match patiently(|| gather(bench, task), wishes).await {
-        Some(Gathered::Ready(inputs, held)) => (*inputs, held),
-        Some(Gathered::Gone { makers, error }) => return unbegun(End::Starved { makers, error }, child),
-        None => return unbegun(End::Ordered, child),
+    let (mut inputs, held) = match timeout_at(deadline, patiently(|| gather(bench, task), wishes)).await {
+        Ok(Some(Gathered::Ready(inputs, held))) => (*inputs, held),
+        Ok(Some(Gathered::Gone { makers, error })) => return unbegun(End::Starved { makers, error }, child),
+        Ok(None) => return unbegun(End::Ordered, child),
+        Err(_) => return unbegun(End::TooLong(job.limit), child),
     };
     let needs_scratch = task.makes_file() || task.saves() || task.asks();
     let scratch = match needs_scratch.then(|| bench.scratch.turn()).transpose() {
@@ -121,7 +123,7 @@ pub(super) async fn run(
     let mut log = Log::new(job.lease);
     let work = Work { task: task.clone(), inputs };
     child.send(&Request::Do(Box::new(work)));
-    let end = wait(bench, &mut child, job, wishes, &mut log, notes).await;
+    let end = wait(bench, &mut child, job, deadline, wishes, &mut log, notes).await;
     let survives = match &end {
         // A process that ran out of memory may hold on to what filled it.
         End::Replied(Reply::Failed { fault, .. }) => *fault != Fault::Memory,
@@ -140,11 +142,11 @@ async fn wait(
     bench: &Bench,
     child: &mut Child,
     job: &Claimed,
+    deadline: Instant,
     wishes: &mut watch::Receiver<Wish>,
     log: &mut Log,
     notes: &mut Notes,
 ) -> End {
-    let deadline = Instant::now() + job.limit;
     // Until when it may save, once it was told to.
     let mut saving: Option<Instant> = None;
     let mut flush = tokio::time::interval(Duration::from_secs(1));
