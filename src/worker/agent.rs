@@ -179,14 +179,21 @@ pub async fn work_at(site: Site, pool: PgPool, artifacts: Artifacts, options: Op
     helpers.spawn(watch_for_end(agent.clone()));
     let listener = agent.clone();
     helpers.spawn(async move { listen(listener.bench.pool.clone(), &listener.bells).await });
+    let mut panicked = None;
     while let Some(ended) = slots.join_next().await {
         if let Err(error) = ended {
-            tracing::error!(error = %error, "a slot's keeper panicked");
+            // Better no worker than one that has fewer slots than it says: whoever starts workers sees that one has ended.
+            tracing::error!(error = %error, "a slot's keeper panicked; this worker stops");
+            agent.set_stop(Stop::GiveBack);
+            panicked = Some(error);
         }
     }
     helpers.shutdown().await;
     let id = *lock(&agent.id);
-    timeout(Duration::from_secs(5), settle::retire(&agent.bench.pool, id)).await.context("Postgres does not answer")?
+    timeout(Duration::from_secs(5), settle::retire(&agent.bench.pool, id))
+        .await
+        .context("Postgres does not answer")??;
+    panicked.map_or(Ok(()), |error| Err(error).context("a slot's keeper panicked"))
 }
 
 /// Waits until the store answers, and makes sure that it is the one of the other workers.

@@ -111,3 +111,27 @@ async fn a_slot_that_does_not_take_its_work_can_be_cancelled() {
     assert_eq!(db.text("select string_agg(outcome, ' ') from attempt").await, "cancelled");
     assert!(!lives(slot), "it is ended, though it was stopped");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_does_not_wait_for_what_is_noted_on_the_way() {
+    let db = Database::new().await;
+    db.enqueue(&rehearsal(&db, "long", "seconds = 0\nfault = \"flood\""));
+    let mut command = db.command(["worker", "--slots", "1", "--no-schedules"]);
+    command.env("JOBCTL_STALE_MS", "20000");
+    let worker = crate::support::process::Running::start(command);
+    wait_until("a job runs", LONG, async || db.n_running().await == 1).await;
+    let slot = worker.slots()[0];
+    // What it prints cannot be written.
+    let mut lock = db.pool.begin().await.unwrap();
+    sqlx::query("lock table attempt_log in exclusive mode").execute(&mut *lock).await.unwrap();
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = 'jobctl' and wait_event_type = 'Lock'";
+    wait_until("its agent waits", LONG, async || db.number(waiting).await >= 1).await;
+    let start = Instant::now();
+    db.jobctl(["cancel", "long"], 0);
+    wait_until("its process ends", LONG, async || !lives(slot)).await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    lock.rollback().await.unwrap();
+    wait_until("it is cancelled", LONG, async || db.number("select count(*) from job").await == 0).await;
+    assert_eq!(db.text("select string_agg(outcome, ' ') from attempt").await, "cancelled");
+}
