@@ -3,6 +3,7 @@
 pub mod private;
 pub mod roles;
 pub mod throwaway;
+pub mod within;
 
 use std::time::Duration;
 

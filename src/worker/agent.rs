@@ -26,12 +26,13 @@ use super::strays::Strays;
 use super::turn::Bench;
 use super::vitals::{Slot, Vitals};
 use super::wish::{Stop, Wish};
-use super::within::within;
 use crate::config::{JudgeSettings, Times};
 use crate::database::one_beside;
+use crate::database::within::within;
 use crate::job::Lease;
 use crate::job::needs::Offer;
 use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, register};
+use crate::queue::look::any_unfinished;
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -348,12 +349,12 @@ async fn obey_signals(agent: Arc<Agent>) -> anyhow::Result<()> {
 
 /// Drains the worker when what it works for has ended.
 async fn watch_for_end(agent: Arc<Agent>) {
-    let pool = &agent.bench.pool;
+    let (pool, stale) = (&agent.bench.pool, agent.options.times.stale);
     loop {
         let unfinished = match agent.options.until {
             Until::Told => std::future::pending().await,
-            Until::Idle => crate::queue::look::any_unfinished(pool, None).await,
-            Until::SweepEnds(sweep) => crate::queue::look::any_unfinished(pool, Some(sweep)).await,
+            Until::Idle => within(stale, any_unfinished(pool, None)).await,
+            Until::SweepEnds(sweep) => within(stale, any_unfinished(pool, Some(sweep))).await,
         };
         match unfinished {
             Ok(true) => {}

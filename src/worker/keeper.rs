@@ -14,7 +14,7 @@ use super::machine;
 use super::turn;
 use super::vitals::Slot;
 use super::wish::Stop;
-use super::within::within;
+use crate::database::within::within;
 use crate::job::needs::Offer;
 use crate::queue::claim::claim;
 

@@ -9,13 +9,13 @@ use tracing::Instrument;
 
 use super::{Agent, Stop, lock};
 use crate::config::JudgeSettings;
+use crate::database::within::within;
 use crate::job::needs::{ASKS, Offer, asks_at};
 use crate::judge::client::Client;
 use crate::queue::claim::claim;
 use crate::worker::ask;
 use crate::worker::keeper::idle;
 use crate::worker::turn::guarded;
-use crate::worker::within::within;
 
 /// What claims of it are told apart by.
 const SLOT: &str = "ask";

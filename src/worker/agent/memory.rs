@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::{Agent, lock};
+use crate::database::within::within;
 use crate::queue::claim::note_memory;
 use crate::worker::devices::SlotDevice;
-use crate::worker::within::within;
 
 /// MiB in use, by device.
 type Used = Vec<(String, i32)>;
