@@ -404,7 +404,7 @@ async fn give_back_strays(agent: Arc<Agent>, mut pulses: watch::Receiver<Pulse>)
             });
             match given_back.await {
                 Ok(()) => {
-                    tracing::warn!(job = job.0, lease = lease.0, "a claim's answer was lost; the job is given back")
+                    tracing::warn!(job = job.0, lease = lease.0, "a claim's answer was lost; the job is given back");
                 }
                 Err(error) => tracing::warn!(job = job.0, error = format!("{error:#}"), "cannot give a job back yet"),
             }

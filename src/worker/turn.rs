@@ -416,7 +416,7 @@ mod tests {
         let n_lost = |it: &Vitals| {
             let families = it.gather();
             let lost = families.iter().find(|it| it.name() == "jobctl_leases_lost_total").unwrap();
-            lost.get_metric()[0].get_counter().value()
+            lost.get_metric()[0].get_counter().get_value()
         };
         assert_eq!(n_lost(&vitals), 1.0);
         assert_eq!(guarded(&bench, &job, wishes, async { 7 }).await, Some(7));
