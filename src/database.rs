@@ -3,6 +3,7 @@
 pub mod private;
 pub mod roles;
 pub mod throwaway;
+pub mod within;
 
 use std::time::Duration;
 
@@ -106,6 +107,12 @@ async fn connect_with(url: &Secret, n_connections: u32, first: Option<String>) -
             if let Some(help) = help { error.context(help) } else { error }
         })
         .with_context(|| format!("connect to Postgres at {name}"))
+}
+
+/// A pool of one connection to the same database, which is there whoever holds those of `pool`. It connects when it is used.
+pub fn one_beside(pool: &PgPool) -> PgPool {
+    let options = pool.connect_options();
+    pool.options().clone().max_connections(1).connect_lazy_with(options.as_ref().clone())
 }
 
 /// What to do about a connection that fails for its encryption.

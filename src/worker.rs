@@ -24,5 +24,4 @@ mod strays;
 mod turn;
 pub mod vitals;
 mod wish;
-mod within;
 mod words;

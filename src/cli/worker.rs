@@ -106,8 +106,8 @@ fn label(text: &str) -> Result<String, String> {
     }
 }
 
-/// Enough for the beat, the listener, schedules and metrics, and a few results at a time, however many slots there are.
-/// docs/operations.md counts connections by it.
+/// Enough for the listener, schedules, mails and metrics, and a few results at a time, however many slots there are. The beat
+/// has one more of its own. docs/operations.md and docs/capacity.md count connections by it.
 pub(super) fn n_connections(n_slots: usize) -> u32 {
-    5 + u32::try_from(n_slots.min(8)).unwrap_or(8)
+    4 + u32::try_from(n_slots.min(8)).unwrap_or(8)
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::folder;
 use super::smtp::{self, Trouble};
 use crate::config::{MailSettings, Times, Way};
+use crate::database::within::within;
 use crate::queue::LeaseLost;
 use crate::store::artifact::Artifacts;
 use crate::store::outbox::{self, Delivery, End, Held, Taken};
@@ -64,7 +65,10 @@ impl Sender<'_> {
     /// None if nothing is due.
     async fn send_next(&self, only: Option<Uuid>) -> anyhow::Result<Option<bool>> {
         let Some(way) = &self.settings.way else { return Ok(None) };
-        let Some(taken) = outbox::take(self.pool, self.host, self.times.stale, only).await? else { return Ok(None) };
+        let Some(taken) = within(self.times.stale, outbox::take(self.pool, self.host, self.times.stale, only)).await?
+        else {
+            return Ok(None);
+        };
         let (id, held) = (taken.held.id, taken.held);
         let sending = self.held_while(held, self.hand_over(way, &taken));
         match self.note(held, sending.await).await {
@@ -84,7 +88,8 @@ impl Sender<'_> {
         };
         match way {
             Way::Smtp(server) => {
-                let before = outbox::hand_over(self.pool, taken.held, self.times.stale);
+                let stale = self.times.stale;
+                let before = within(stale, outbox::hand_over(self.pool, taken.held, stale));
                 smtp::hand_over(server, &taken.sender, &taken.pending, &message, before).await
             }
             Way::Folder(path) => {
@@ -116,12 +121,13 @@ impl Sender<'_> {
                 Ok(delivery.deferred.is_empty())
             }
             Err(Trouble::Later(error)) => {
-                let again = outbox::put_off(pool, held, &error, self.settings.first_wait).await?;
+                let put_off = outbox::put_off(pool, held, &error, self.settings.first_wait);
+                let again = within(self.times.stale, put_off).await?;
                 tracing::warn!(%mail, error, again, "a mail could not be sent");
                 Ok(false)
             }
             Err(Trouble::Never(error)) => {
-                outbox::end(pool, held, End::Failed, &error).await?;
+                within(self.times.stale, outbox::end(pool, held, End::Failed, &error)).await?;
                 tracing::warn!(%mail, error, "the server will not have a mail");
                 Ok(false)
             }
@@ -137,7 +143,7 @@ impl Sender<'_> {
     /// Tries to write until it works, the lease is lost, or about five minutes have passed.
     async fn insist(&self, write: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<()> {
         for n in 0_u32.. {
-            match write().await {
+            match within(self.times.stale, write()).await {
                 Err(error) if !error.is::<LeaseLost>() && n < 60 => {
                     tracing::warn!(error = format!("{error:#}"), "cannot write how a mail went; trying again");
                     tokio::time::sleep(Duration::from_millis(5000.min(100 << n.min(6)))).await;
@@ -150,18 +156,19 @@ impl Sender<'_> {
 
     /// Waits for `work`, holding the mail meanwhile.
     async fn held_while<T>(&self, held: Held, work: impl Future<Output = T>) -> T {
-        tokio::pin!(work);
-        let mut beat = interval(self.times.beat.max(Duration::from_millis(50)));
-        loop {
-            tokio::select! {
-                ended = &mut work => break ended,
-                _ = beat.tick() => {
-                    // Whether the lease still holds is asked before anything is handed over.
-                    if let Err(error) = outbox::renew(self.pool, held, self.times.stale).await {
-                        tracing::debug!(error = format!("{error:#}"), "cannot hold the mail longer");
-                    }
+        let holding = async {
+            let mut beat = interval(self.times.beat.max(Duration::from_millis(50)));
+            loop {
+                beat.tick().await;
+                // Whether the lease still holds is asked before anything is handed over.
+                if let Err(error) = within(self.times.stale, outbox::renew(self.pool, held, self.times.stale)).await {
+                    tracing::debug!(error = format!("{error:#}"), "cannot hold the mail longer");
                 }
             }
+        };
+        tokio::select! {
+            ended = work => ended,
+            never = holding => never,
         }
     }
 }

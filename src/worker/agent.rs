@@ -26,11 +26,13 @@ use super::strays::Strays;
 use super::turn::Bench;
 use super::vitals::{Slot, Vitals};
 use super::wish::{Stop, Wish};
-use super::within::within;
 use crate::config::{JudgeSettings, Times};
+use crate::database::one_beside;
+use crate::database::within::within;
 use crate::job::Lease;
 use crate::job::needs::Offer;
 use crate::queue::claim::{self, Gpu, Introduction, Pulse, beat, register};
+use crate::queue::look::any_unfinished;
 use crate::queue::wake::{Bells, listen};
 use crate::queue::{rescue::rescue, settle};
 use crate::store::artifact::Artifacts;
@@ -181,14 +183,21 @@ pub async fn work_at(site: Site, pool: PgPool, artifacts: Artifacts, options: Op
     helpers.spawn(watch_for_end(agent.clone()));
     let listener = agent.clone();
     helpers.spawn(async move { listen(listener.bench.pool.clone(), &listener.bells).await });
+    let mut panicked = None;
     while let Some(ended) = slots.join_next().await {
         if let Err(error) = ended {
-            tracing::error!(error = %error, "a slot's keeper panicked");
+            // Better no worker than one that has fewer slots than it says: whoever starts workers sees that one has ended.
+            tracing::error!(error = %error, "a slot's keeper panicked; this worker stops");
+            agent.set_stop(Stop::GiveBack);
+            panicked = Some(error);
         }
     }
     helpers.shutdown().await;
     let id = *lock(&agent.id);
-    timeout(Duration::from_secs(5), settle::retire(&agent.bench.pool, id)).await.context("Postgres does not answer")?
+    timeout(Duration::from_secs(5), settle::retire(&agent.bench.pool, id))
+        .await
+        .context("Postgres does not answer")??;
+    panicked.map_or(Ok(()), |error| Err(error).context("a slot's keeper panicked"))
 }
 
 /// Waits until the store answers, and makes sure that it is the one of the other workers.
@@ -252,15 +261,16 @@ impl Agent {
 /// holds that up must not make a worker look dead.
 async fn heartbeat(agent: Arc<Agent>, pulses: watch::Sender<Pulse>) {
     let times = agent.options.times;
-    let pool = &agent.bench.pool;
+    // Its own: what waits for a lock may hold all others.
+    let mut pool = one_beside(&agent.bench.pool);
     let mut bell = agent.bells.end.subscribe();
     loop {
         bell.mark_unchanged();
         let id = *lock(&agent.id);
         // What is claimed after this look is not in the answer, and must not count as lost.
         let known: Vec<Lease> = lock(&agent.running).keys().copied().collect();
-        // A connection that the network has forgotten must not cost the time in which another would do.
-        match timeout(times.stale / 3, beat(pool, id)).await {
+        let answer = timeout(times.stale / 3, beat(&pool, id)).await;
+        match answer {
             Ok(Ok(Some(pulse))) => {
                 agent.options.vitals.beaten(true);
                 lock(&agent.steady).beat(Instant::now(), times.stale);
@@ -271,7 +281,7 @@ async fn heartbeat(agent: Arc<Agent>, pulses: watch::Sender<Pulse>) {
             Ok(Ok(None)) => {
                 tracing::warn!(worker = %id, "this worker was given up for dead; it drops what it runs and starts anew");
                 agent.want(|lease| known.contains(&lease), |it| it.abandon = true);
-                match within(times.stale, introduce(pool, &agent.options, &agent.gpus)).await {
+                match within(times.stale, introduce(&pool, &agent.options, &agent.gpus)).await {
                     Ok(id) => *lock(&agent.id) = id,
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot register again yet"),
                 }
@@ -283,6 +293,8 @@ async fn heartbeat(agent: Arc<Agent>, pulses: watch::Sender<Pulse>) {
             Err(_) => {
                 agent.options.vitals.beaten(false);
                 tracing::warn!("Postgres does not answer a beat; trying again");
+                // A connection that the network has forgotten must not cost the time in which another would do.
+                pool = one_beside(&agent.bench.pool);
             }
         }
         // A cancellation is told by the bell too, so that it need not wait for the next beat.
@@ -340,12 +352,12 @@ async fn obey_signals(agent: Arc<Agent>) -> anyhow::Result<()> {
 
 /// Drains the worker when what it works for has ended.
 async fn watch_for_end(agent: Arc<Agent>) {
-    let pool = &agent.bench.pool;
+    let (pool, stale) = (&agent.bench.pool, agent.options.times.stale);
     loop {
         let unfinished = match agent.options.until {
             Until::Told => std::future::pending().await,
-            Until::Idle => crate::queue::look::any_unfinished(pool, None).await,
-            Until::SweepEnds(sweep) => crate::queue::look::any_unfinished(pool, Some(sweep)).await,
+            Until::Idle => within(stale, any_unfinished(pool, None)).await,
+            Until::SweepEnds(sweep) => within(stale, any_unfinished(pool, Some(sweep))).await,
         };
         match unfinished {
             Ok(true) => {}
@@ -395,7 +407,7 @@ async fn give_back_strays(agent: Arc<Agent>, mut pulses: watch::Receiver<Pulse>)
             });
             match given_back.await {
                 Ok(()) => {
-                    tracing::warn!(job = job.0, lease = lease.0, "a claim's answer was lost; the job is given back")
+                    tracing::warn!(job = job.0, lease = lease.0, "a claim's answer was lost; the job is given back");
                 }
                 Err(error) => tracing::warn!(job = job.0, error = format!("{error:#}"), "cannot give a job back yet"),
             }

@@ -20,8 +20,8 @@ use super::pipe::{Fault, Reply};
 use super::scratch::Scratch;
 use super::turn::{self, Bench, End, patiently, settle_end};
 use super::wish::Wish;
-use super::within::within;
 use super::words::resolved;
+use crate::database::within::within;
 use crate::image;
 use crate::job::task::Task;
 use crate::judge::client::Client;
@@ -118,7 +118,7 @@ async fn run(
             Weighed::Ask(nth) => nth,
         };
         if pictures.is_none() {
-            match ready(bench, children, job, &task, wishes, notes).await {
+            match ready(bench, children, job, &task, deadline, wishes, notes).await {
                 Ok(made) => pictures = Some(made),
                 Err(end) => return end,
             }
@@ -172,11 +172,12 @@ async fn ready(
     children: &Children,
     job: &Claimed,
     task: &Task,
+    deadline: Instant,
     wishes: &mut watch::Receiver<Wish>,
     notes: &mut Notes,
 ) -> Result<Pictures, End> {
     let child = children.take().map_err(|error| failed(Fault::Machine, format!("{error:#}")))?;
-    let mut done = turn::run(bench, child, job, task, wishes, notes).await;
+    let mut done = turn::run(bench, child, job, task, deadline, wishes, notes).await;
     if let Some(child) = done.child.take() {
         children.put(child);
     }

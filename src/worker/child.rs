@@ -91,7 +91,8 @@ pub struct Child {
     pid: Pid,
     /// What tells its family from others'.
     mark: String,
-    requests: ChildStdin,
+    /// Written by a task of its own: a process that is stopped reads nothing.
+    requests: mpsc::UnboundedSender<Vec<u8>>,
     replies: mpsc::Receiver<Line>,
     printed: mpsc::Receiver<Line>,
     /// Whether the mark that ends the current task's log has come.
@@ -135,7 +136,7 @@ impl Child {
             .kill_on_drop(true);
         let mut process = command.spawn().context("start a slot")?;
         let pid = process.id().and_then(|it| Pid::from_raw(i32::try_from(it).ok()?)).context("a slot has a number")?;
-        let requests = process.stdin.take().context("a slot has a standard input")?;
+        let requests = written(process.stdin.take().context("a slot has a standard input")?);
         let replies = lines(process.stdout.take().context("a slot has a standard output")?, LONGEST_REPLY);
         let printed = lines(process.stderr.take().context("a slot has a standard error")?, LONGEST_LINE);
         Ok(Self {
@@ -151,21 +152,15 @@ impl Child {
         })
     }
 
-    /// Hands it work, or an answer.
-    ///
-    /// # Errors
-    /// It is dead.
-    pub async fn send(&mut self, request: &Request) -> Result<(), Death> {
+    /// Hands it work, a wish or an answer. Returns at once: whether it takes that, or is dead, shows in what it says.
+    pub fn send(&mut self, request: &Request) {
         if matches!(request, Request::Do(_)) {
             self.log_ended = false;
             self.n_kernel_kills = n_kernel_kills();
         }
         let mut line = serde_json::to_vec(request).expect("plain data has a JSON form");
         line.push(b'\n');
-        if self.requests.write_all(&line).await.is_ok() && self.requests.flush().await.is_ok() {
-            return Ok(());
-        }
-        Err(self.cause_of_death(&[]).await)
+        let _ = self.requests.send(line);
     }
 
     /// Waits until it says something. Safe to drop and call again. `latest` are the lines that it printed before.
@@ -186,6 +181,7 @@ impl Child {
                 }
                 // A process that it has left behind may hold the pipes open.
                 _ = self.process.wait() => timeout(Duration::from_millis(100), self.replies.recv()).await.ok().flatten(),
+                () = self.requests.closed() => timeout(Duration::from_millis(100), self.replies.recv()).await.ok().flatten(),
             };
             return match line {
                 Some((line, false)) => serde_json::from_slice(&line).map(Said::Reply).map_err(|error| {
@@ -265,6 +261,19 @@ fn is_end(line: &Line) -> bool {
 fn text((line, is_cut): Line) -> String {
     let text = String::from_utf8_lossy(&line).replace('\0', "\u{fffd}");
     if is_cut { format!("{text} [jobctl: the line is longer]") } else { text }
+}
+
+/// Writes what is sent to a pipe, until the sender is dropped or nobody reads any more.
+fn written(mut pipe: ChildStdin) -> mpsc::UnboundedSender<Vec<u8>> {
+    let (sender, mut receiver) = mpsc::unbounded_channel::<Vec<u8>>();
+    tokio::spawn(async move {
+        while let Some(line) = receiver.recv().await {
+            if pipe.write_all(&line).await.is_err() || pipe.flush().await.is_err() {
+                return;
+            }
+        }
+    });
+    sender
 }
 
 /// The lines of a pipe, each cut after `longest` bytes, so that a line without end fills no memory.

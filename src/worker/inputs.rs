@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::turn::Bench;
-use super::within::within;
+use crate::database::within::within;
 use crate::job::task::{Origin, Picture, Task};
 use crate::job::{Hash, JobId};
 use crate::models::hub::Hub;

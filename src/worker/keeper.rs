@@ -15,7 +15,7 @@ use super::machine;
 use super::turn;
 use super::vitals::Slot;
 use super::wish::Stop;
-use super::within::within;
+use crate::database::within::within;
 use crate::job::needs::Offer;
 use crate::queue::claim::claim;
 
@@ -69,7 +69,12 @@ pub(super) async fn keep(agent: Arc<Agent>, slot_idx: usize, slot: String, offer
                 vitals.claimed(job.task.kind(), job.waited);
                 vitals.slot(slot_idx, &slot, Slot::Busy);
                 let span = tracing::info_span!("attempt", %worker, slot, job = job.id.0, lease = job.lease.0, attempt = job.number);
-                let survivor = turn::take(&agent.bench, ready, &job, orders).instrument(span).await;
+                let job = Arc::new(job);
+                let turn = {
+                    let (bench, job, orders) = (agent.bench.clone(), job.clone(), orders.clone());
+                    async move { turn::take(&bench, ready, &job, orders).await }
+                };
+                let survivor = turn::guarded(&agent.bench, &job, orders, turn).instrument(span).await.flatten();
                 lock(&agent.running).remove(&job.lease);
                 vitals.slot(slot_idx, &slot, if survivor.is_some() { Slot::Idle } else { Slot::Gone });
                 survivor

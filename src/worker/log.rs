@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::turn::Bench;
-use super::within::within;
+use crate::database::within::within;
 use crate::job::Lease;
 use crate::queue::claim::append_log;
 

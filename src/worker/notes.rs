@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::pipe::Keep;
 use super::turn::Bench;
-use super::within::within;
+use crate::database::within::within;
 use crate::job::task::finetune::sample_key;
 use crate::job::{Hash, JobId, Lease};
 use crate::queue::LeaseLost;

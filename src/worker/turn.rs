@@ -8,7 +8,8 @@ use anyhow::Context;
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tracing::Instrument;
 
 use super::child::{Child, Said};
 use super::death::Death;
@@ -20,8 +21,8 @@ use super::results::{self, Stored};
 use super::scratch::Scratch;
 use super::vitals::Vitals;
 use super::wish::{Ending, Stop, Wish};
-use super::within::within;
 use super::words::resolved;
+use crate::database::within::within;
 use crate::job::outcome::Cause;
 use crate::job::task::Task;
 use crate::job::{JobId, Lease};
@@ -77,9 +78,29 @@ pub(super) async fn take(
             return Some(child);
         }
     };
-    let done = run(bench, child, job, &task, &mut wishes, &mut notes).await;
+    let done = run(bench, child, job, &task, began + job.limit, &mut wishes, &mut notes).await;
     settle_end(bench, job, done.end, &mut notes, &mut wishes, began).await;
     done.child
+}
+
+/// What the turn of a claimed job comes to; none if it panics. That is settled as a fault of the machine, so that a job which
+/// makes its agent panic each time ends as failed.
+pub(super) async fn guarded<T: Send + 'static>(
+    bench: &Arc<Bench>,
+    job: &Claimed,
+    mut wishes: watch::Receiver<Wish>,
+    turn: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let began = Instant::now();
+    let panic = match tokio::spawn(turn.in_current_span()).await {
+        Ok(done) => return Some(done),
+        Err(panic) => panic,
+    };
+    let error = format!("its agent panicked: {panic}");
+    tracing::error!(job = job.id.0, error);
+    let end = End::Replied(Reply::Failed { fault: Fault::Machine, error });
+    settle_end(bench, job, end, &mut Notes::new(bench, job), &mut wishes, began).await;
+    None
 }
 
 /// What running a task came to. Its files stay where they are as long as this lives.
@@ -92,20 +113,22 @@ pub(super) struct Run {
     _held: Vec<Fetched>,
 }
 
-/// Runs a task of a claimed job in `child`, and settles nothing.
+/// Runs a task of a claimed job in `child` until `deadline`, which counts from the claim as Postgres does, and settles nothing.
 pub(super) async fn run(
     bench: &Arc<Bench>,
     mut child: Child,
     job: &Claimed,
     task: &Task,
+    deadline: Instant,
     wishes: &mut watch::Receiver<Wish>,
     notes: &mut Notes,
 ) -> Run {
     let unbegun = |end, child| Run { end, child: Some(child), _scratch: None, _held: Vec::new() };
-    let (mut inputs, held) = match patiently(|| gather(bench, task), wishes).await {
-        Some(Gathered::Ready(inputs, held)) => (*inputs, held),
-        Some(Gathered::Gone { makers, error }) => return unbegun(End::Starved { makers, error }, child),
-        None => return unbegun(End::Ordered, child),
+    let (mut inputs, held) = match timeout_at(deadline, patiently(|| gather(bench, task), wishes)).await {
+        Ok(Some(Gathered::Ready(inputs, held))) => (*inputs, held),
+        Ok(Some(Gathered::Gone { makers, error })) => return unbegun(End::Starved { makers, error }, child),
+        Ok(None) => return unbegun(End::Ordered, child),
+        Err(_) => return unbegun(End::TooLong(job.limit), child),
     };
     let needs_scratch = task.makes_file() || task.saves() || task.asks();
     let scratch = match needs_scratch.then(|| bench.scratch.turn()).transpose() {
@@ -120,10 +143,8 @@ pub(super) async fn run(
     inputs.lease = job.lease.0;
     let mut log = Log::new(job.lease);
     let work = Work { task: task.clone(), inputs };
-    let end = match child.send(&Request::Do(Box::new(work))).await {
-        Ok(()) => wait(bench, &mut child, job, wishes, &mut log, notes).await,
-        Err(death) => End::Died(death),
-    };
+    child.send(&Request::Do(Box::new(work)));
+    let end = wait(bench, &mut child, job, deadline, wishes, &mut log, notes).await;
     let survives = match &end {
         // A process that ran out of memory may hold on to what filled it.
         End::Replied(Reply::Failed { fault, .. }) => *fault != Fault::Memory,
@@ -142,11 +163,11 @@ async fn wait(
     bench: &Bench,
     child: &mut Child,
     job: &Claimed,
+    deadline: Instant,
     wishes: &mut watch::Receiver<Wish>,
     log: &mut Log,
     notes: &mut Notes,
 ) -> End {
-    let deadline = Instant::now() + job.limit;
     // Until when it may save, once it was told to.
     let mut saving: Option<Instant> = None;
     let mut flush = tokio::time::interval(Duration::from_secs(1));
@@ -175,15 +196,21 @@ async fn wait(
                     Err(error) if error.is::<LeaseLost>() => break End::Ordered,
                     Err(error) => Some(format!("{error:#}")),
                 };
-                if let Err(death) = child.send(&Request::Noted { error }).await {
-                    break End::Died(death);
-                }
+                child.send(&Request::Noted { error });
             }
             _ = flush.tick() => {
-                log.flush(bench).await;
-                notes.flush().await;
-                if let Some((done, of)) = progress.take() {
-                    note_progress(bench, job, done, of).await;
+                let flushed = async {
+                    log.flush(bench).await;
+                    notes.flush().await;
+                    if let Some((done, of)) = progress.take() {
+                        note_progress(bench, job, done, of).await;
+                    }
+                };
+                // Where Postgres takes its time, neither a wish nor the deadline waits for it. What is not flushed stays.
+                tokio::select! {
+                    () = flushed => {}
+                    () = sleep_until(until) => {}
+                    _ = next_wish(wishes) => wishes.mark_changed(),
                 }
             }
             () = sleep_until(until) => break if saving.is_some() { End::Ordered } else { End::TooLong(job.limit) },
@@ -193,9 +220,7 @@ async fn wait(
                 Ending::Save if saving.is_some() => {}
                 Ending::Save => {
                     saving = Some(Instant::now() + bench.grace);
-                    if child.send(&Request::Stop).await.is_err() {
-                        break End::Ordered;
-                    }
+                    child.send(&Request::Stop);
                 }
             },
         }
@@ -340,4 +365,61 @@ async fn retry(tx: &mut Tx<'_>, job: JobId, lease: Lease, cause: Cause, error: &
     let again = settle::retry_later(tx, job, lease, cause, error).await?;
     tracing::warn!(job = job.0, error, cause = cause.word(), again, "an attempt failed");
     Ok(if again { "retried" } else { "failed" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use sqlx::PgPool;
+    use tokio::sync::watch;
+
+    use super::{Bench, guarded};
+    use crate::job::task::Task;
+    use crate::job::{JobId, Lease};
+    use crate::queue::claim::Claimed;
+    use crate::store::artifact::Artifacts;
+    use crate::worker::scratch::Scratch;
+    use crate::worker::vitals::Vitals;
+    use crate::worker::wish::Wish;
+
+    #[tokio::test]
+    async fn a_turn_that_panics_is_settled_and_ends_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let vitals = Arc::new(Vitals::new());
+        let bench = Arc::new(Bench {
+            pool: PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap(),
+            artifacts: Artifacts::new(folder.path().join("artifacts")),
+            scratch: Scratch::new(folder.path()),
+            grace: Duration::from_millis(50),
+            patience: Duration::from_millis(50),
+            vitals: vitals.clone(),
+        });
+        let job = Claimed {
+            id: JobId(1),
+            lease: Lease(1),
+            number: 1,
+            task: Task::Rehearse(Default::default()),
+            affinity: None,
+            limit: Duration::from_secs(1),
+            waited: Duration::ZERO,
+        };
+        // A lease that is lost is settled without Postgres, and counted.
+        let (_sender, wishes) = watch::channel(Wish { abandon: true, ..Wish::default() });
+        let turn = async {
+            if true {
+                panic!("a turn goes wrong")
+            }
+        };
+        assert!(guarded(&bench, &job, wishes.clone(), turn).await.is_none());
+        let n_lost = |it: &Vitals| {
+            let families = it.gather();
+            let lost = families.iter().find(|it| it.name() == "jobctl_leases_lost_total").unwrap();
+            lost.get_metric()[0].get_counter().get_value()
+        };
+        assert_eq!(n_lost(&vitals), 1.0);
+        assert_eq!(guarded(&bench, &job, wishes, async { 7 }).await, Some(7));
+        assert_eq!(n_lost(&vitals), 1.0);
+    }
 }

@@ -1,7 +1,7 @@
 //! Texts that other jobs have written: put into a task before anybody does it.
 
 use super::turn::Bench;
-use super::within::within;
+use crate::database::within::within;
 use crate::job::Hash;
 use crate::job::task::Task;
 use crate::job::task::asking::Words;

@@ -9,6 +9,7 @@ mod input;
 mod orders;
 mod rehearse;
 mod together;
+mod wake;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::super::enqueue::{Ask, Confirm, Summary, enqueue, understand};
 use super::super::report::night::{Done, Wanted, tell};
 use crate::config::{Config, Times};
+use crate::database::within::within;
 use crate::queue::LeaseLost;
 use crate::queue::schedule::Action;
 use crate::queue::schedule::firing::{Held, Taken, come_due, fail, leave_to_others, renew, take};
@@ -36,8 +37,9 @@ pub async fn keep(pool: PgPool, artifacts: Artifacts, config: Config) -> Infalli
 }
 
 async fn look(pool: &PgPool, artifacts: &Artifacts, holder: Uuid, config: &Config) -> anyhow::Result<()> {
-    come_due(pool).await?;
-    while let Some(taken) = take(pool, holder, &machine::host(), config.times.stale).await? {
+    let (stale, host) = (config.times.stale, machine::host());
+    within(stale, come_due(pool)).await?;
+    while let Some(taken) = within(stale, take(pool, holder, &host, stale)).await? {
         perform(pool, artifacts, &taken, config).await?;
     }
     Ok(())
@@ -51,7 +53,7 @@ async fn perform(pool: &PgPool, artifacts: &Artifacts, taken: &Taken, config: &C
             if !Path::new(base).is_dir() {
                 let why = format!("{} has no folder {base}", machine::host());
                 tracing::info!(schedule, why, "leaving a firing to other workers");
-                return leave_to_others(pool, held, &why).await;
+                return within(times.stale, leave_to_others(pool, held, &why)).await;
             }
             let artifacts = artifacts.clone();
             let work = Work { held, file: file.clone(), base: base.into(), text: text.clone(), artifacts };
@@ -74,7 +76,7 @@ async fn perform(pool: &PgPool, artifacts: &Artifacts, taken: &Taken, config: &C
         }
         Err(error) => format!("{error:#}"),
     };
-    let again = fail(pool, held, &error).await?;
+    let again = within(times.stale, fail(pool, held, &error)).await?;
     tracing::warn!(schedule, error, again, "a schedule could not do its work");
     Ok(())
 }
@@ -122,17 +124,18 @@ async fn held_while<T>(
     times: Times,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
-    tokio::pin!(work);
-    let mut beat = interval(times.beat.max(Duration::from_millis(50)));
-    loop {
-        tokio::select! {
-            ended = &mut work => break ended,
-            _ = beat.tick() => {
-                // The work's own transaction checks the lease: here nothing need be done about a lost one.
-                if let Err(error) = renew(pool, held, times.stale).await {
-                    tracing::debug!(error = format!("{error:#}"), "cannot hold the firing longer");
-                }
+    let holding = async {
+        let mut beat = interval(times.beat.max(Duration::from_millis(50)));
+        loop {
+            beat.tick().await;
+            // The work's own transaction checks the lease: here nothing need be done about a lost one.
+            if let Err(error) = within(times.stale, renew(pool, held, times.stale)).await {
+                tracing::debug!(error = format!("{error:#}"), "cannot hold the firing longer");
             }
         }
+    };
+    tokio::select! {
+        ended = work => ended,
+        never = holding => never,
     }
 }

@@ -9,12 +9,13 @@ use tracing::Instrument;
 
 use super::{Agent, Stop, lock};
 use crate::config::JudgeSettings;
+use crate::database::within::within;
 use crate::job::needs::{ASKS, Offer, asks_at};
 use crate::judge::client::Client;
 use crate::queue::claim::claim;
 use crate::worker::ask;
 use crate::worker::keeper::idle;
-use crate::worker::within::within;
+use crate::worker::turn::guarded;
 
 /// What claims of it are told apart by.
 const SLOT: &str = "ask";
@@ -63,9 +64,15 @@ pub(super) async fn serve(agent: Arc<Agent>, settings: JudgeSettings) {
                 let orders = agent.begin(&job);
                 agent.options.vitals.claimed(job.task.kind(), job.waited);
                 let span = tracing::info_span!("attempt", %worker, slot = SLOT, job = job.id.0, lease = job.lease.0, attempt = job.number);
-                let (agent, client, children) = (agent.clone(), client.clone(), children.clone());
+                let job = Arc::new(job);
+                let turn = {
+                    let (bench, client, children) = (agent.bench.clone(), client.clone(), children.clone());
+                    let (job, orders) = (job.clone(), orders.clone());
+                    async move { ask::take(&bench, &client, &children, &job, orders).await }
+                };
+                let agent = agent.clone();
                 let turn = async move {
-                    ask::take(&agent.bench, &client, &children, &job, orders).await;
+                    guarded(&agent.bench, &job, orders, turn).await;
                     lock(&agent.running).remove(&job.lease);
                     drop(place);
                 };

@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::{Agent, lock};
+use crate::database::within::within;
 use crate::job::needs::Offer;
 use crate::queue::claim::{MemorySeen, note_memory};
 use crate::worker::devices::SlotDevice;
 use crate::worker::family::descendants;
-use crate::worker::within::within;
 
 /// Notes it as often as the worker beats. A driver that hangs is asked once, and waited for.
 pub(super) async fn watch(agent: Arc<Agent>) {

@@ -14,6 +14,7 @@ use jobctl::worker::gpus::Driver;
 use super::LONG;
 use super::rehearse::rehearsal;
 use crate::support::database::Database;
+use crate::support::process::Running;
 use crate::support::wait_until;
 
 /// After so long a silence a worker is given up.
@@ -127,4 +128,45 @@ async fn what_other_programs_have_of_a_gpu_is_told() {
     wait_until("it is noted", LONG, async || seen().await == 40 << 10).await;
     assert_eq!(db.number("select gpu_memory_gib::bigint from slot where n_gpus = 1").await, 40);
     worker.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_all_of_whose_other_connections_wait_for_a_lock_still_beats() {
+    let db = Database::new().await;
+    db.enqueue(&rehearsal(&db, "short", "n = 24\nseconds = 0.5"));
+    let mut worker = db.spawn(["worker", "--slots", "8", "--until-idle", "--no-schedules"]);
+    wait_until("all slots run", LONG, async || db.n_running().await == 8).await;
+    // Nobody claims, writes or ends an attempt for a while.
+    let mut lock = db.pool.begin().await.unwrap();
+    sqlx::query("lock table attempt in exclusive mode").execute(&mut *lock).await.unwrap();
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = 'jobctl' and wait_event_type = 'Lock'";
+    wait_until("many of its connections wait", LONG, async || db.number(waiting).await >= 8).await;
+    let oldest = oldest_beat(&db, 4 * STALE).await;
+    lock.rollback().await.unwrap();
+    assert!(oldest < STALE, "a worker that lives was silent for {oldest:?}");
+    worker.ends_with(0, LONG);
+    assert_eq!(db.number("select count(*) from worker").await, 1, "it was never given up");
+    assert_eq!(db.number("select count(*) from attempt where outcome <> 'done'").await, 0, "a lease was lost");
+    db.check_laws().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_waits_for_postgres_without_end() {
+    let db = Database::new().await;
+    let mut command = db.command(["worker", "--slots", "1", "--until-idle"]);
+    command.env("JOBCTL_MAIL_DIR", db.home.path().join("mails"));
+    db.enqueue(&rehearsal(&db, "long", "seconds = 600\nsteps = 600"));
+    let mut worker = Running::start(command);
+    wait_until("the job runs", LONG, async || db.n_running().await == 1).await;
+    let mut lock = db.pool.begin().await.unwrap();
+    sqlx::query("lock table schedule, mail, job in access exclusive mode").execute(&mut *lock).await.unwrap();
+    tokio::time::sleep(4 * STALE).await;
+    lock.rollback().await.unwrap();
+    db.jobctl(["cancel", "long"], 0);
+    let said = worker.ends_with(0, LONG);
+    for loop_ in ["look after the schedules", "look after the mails", "see whether anything is left"] {
+        let gave_up = |line: &str| line.contains(&format!("cannot {loop_}")) && line.contains("has not answered");
+        assert!(said.lines().any(gave_up), "{loop_}: {said}");
+    }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use jobctl::job::outcome::Cause;
 use jobctl::worker::child::{Child, Said};
 use jobctl::worker::death::Death;
+use jobctl::worker::pipe::Request;
 use rustix::process::Pid;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -110,4 +111,23 @@ async fn ending_a_slot_ends_its_children_and_grandchildren() {
     child.end().await;
     wait_until("all are ended", Duration::from_secs(5), async || !pids.iter().any(|it| lives(*it))).await;
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_slot_that_reads_nothing_holds_nobody_up_and_one_that_cannot_is_dead() {
+    // Far more than a pipe holds.
+    let long = Request::Noted { error: Some("x".repeat(4 << 20)) };
+    let mut child = slot("kill -STOP $$");
+    child.send(&long);
+    assert!(timeout(Duration::from_millis(300), child.hear(Vec::new)).await.is_err(), "it says nothing");
+    let start = Instant::now();
+    child.end().await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+
+    let mut child = slot("exec 0<&-; echo closed >&2; sleep 60");
+    assert!(matches!(child.hear(Vec::new).await, Ok(Said::Line(_))));
+    child.send(&long);
+    let (death, _) = death(&mut child).await;
+    assert_eq!((death.cause, death.error.contains("closed its pipe")), (Cause::Pipe, true), "{death:?}");
+    child.end().await;
 }

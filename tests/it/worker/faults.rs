@@ -126,3 +126,25 @@ async fn a_limit_that_was_too_short_is_raised_by_enqueueing_again() {
     db.spawn(["worker", "--slots", "1", "--until-idle"]).ends_with(0, LONG);
     assert_eq!(db.text("select state from job_history").await, "done");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_in_which_inputs_are_gathered_counts_to_the_limit() {
+    let db = Database::new().await;
+    let keys = "seconds = 60\nsteps = 60\ncheckpoint_every = 60\n\n[limits]\nrehearse = \"3s\"";
+    db.enqueue(&rehearsal(&db, "late", keys));
+    db.execute("update job set max_attempts = 1").await;
+    // What was saved before cannot be looked up for a while.
+    let mut lock = db.pool.begin().await.unwrap();
+    sqlx::query("lock table checkpoint in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let mut command = db.command(["worker", "--slots", "1", "--until-idle", "--no-schedules"]);
+    // So that nobody rescues the job before its agent ends it.
+    command.env("JOBCTL_GRACE_MS", "60000");
+    let mut worker = Running::start(command);
+    wait_until("it is claimed", LONG, async || db.n_running().await == 1).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    lock.rollback().await.unwrap();
+    worker.ends_with(0, LONG);
+    let took = db.number("select extract(epoch from ended_at - started_at)::bigint from attempt").await;
+    assert!((3..=4).contains(&took), "{took} s");
+    assert_eq!(db.text("select cause from attempt").await, "deadline");
+}

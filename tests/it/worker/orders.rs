@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
 use super::rehearse::rehearsal;
 use super::{LONG, quick, slow};
@@ -87,4 +87,51 @@ async fn a_paused_sweep_waits_and_a_resumed_one_ends() {
     db.jobctl(["resume", "quick"], 0);
     wait_until("all is done", LONG, async || db.n_ended().await == 61).await;
     db.check_complete(60, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_does_not_take_its_work_can_be_cancelled() {
+    let db = Database::new().await;
+    let worker = db.spawn(["worker", "--slots", "1", "--no-schedules"]);
+    wait_until("its slot is there", LONG, async || worker.slots().len() == 1).await;
+    let slot = worker.slots()[0];
+    kill_process(slot, Signal::STOP).unwrap();
+    // It claims nothing before the task is as long as it should be: far more than a pipe holds.
+    worker.signal(Signal::STOP);
+    db.enqueue(&rehearsal(&db, "long", "seconds = 60"));
+    db.execute("update job set task = jsonb_set(task::jsonb, '{ledger}', to_jsonb(repeat('x', 1000000)), true)::text")
+        .await;
+    worker.signal(Signal::CONT);
+    wait_until("it is given the job", LONG, async || db.n_running().await == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let start = Instant::now();
+    db.jobctl(["cancel", "long"], 0);
+    wait_until("it is cancelled", LONG, async || db.number("select count(*) from job").await == 0).await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(db.text("select string_agg(outcome, ' ') from attempt").await, "cancelled");
+    assert!(!lives(slot), "it is ended, though it was stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_does_not_wait_for_what_is_noted_on_the_way() {
+    let db = Database::new().await;
+    db.enqueue(&rehearsal(&db, "long", "seconds = 0\nfault = \"flood\""));
+    let mut command = db.command(["worker", "--slots", "1", "--no-schedules"]);
+    command.env("JOBCTL_STALE_MS", "20000");
+    let worker = crate::support::process::Running::start(command);
+    wait_until("a job runs", LONG, async || db.n_running().await == 1).await;
+    let slot = worker.slots()[0];
+    // What it prints cannot be written.
+    let mut lock = db.pool.begin().await.unwrap();
+    sqlx::query("lock table attempt_log in exclusive mode").execute(&mut *lock).await.unwrap();
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = 'jobctl' and wait_event_type = 'Lock'";
+    wait_until("its agent waits", LONG, async || db.number(waiting).await >= 1).await;
+    let start = Instant::now();
+    db.jobctl(["cancel", "long"], 0);
+    wait_until("its process ends", LONG, async || !lives(slot)).await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    lock.rollback().await.unwrap();
+    wait_until("it is cancelled", LONG, async || db.number("select count(*) from job").await == 0).await;
+    assert_eq!(db.text("select string_agg(outcome, ' ') from attempt").await, "cancelled");
 }

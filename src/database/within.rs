@@ -1,4 +1,4 @@
-//! How long the agent waits for Postgres: a connection that the network has forgotten never answers and never fails.
+//! How long a worker waits for Postgres: a connection that the network has forgotten never answers and never fails.
 
 use std::time::Duration;
 
@@ -9,10 +9,7 @@ use tokio::time::timeout;
 ///
 /// # Errors
 /// Those of `action`, and that it takes too long.
-pub(super) async fn within<T>(
-    patience: Duration,
-    action: impl Future<Output = anyhow::Result<T>>,
-) -> anyhow::Result<T> {
+pub async fn within<T>(patience: Duration, action: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     match timeout(patience, action).await {
         Ok(done) => done,
         Err(_) => Err(anyhow!("Postgres has not answered for {} s", patience.as_secs_f64())),
