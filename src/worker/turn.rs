@@ -124,19 +124,17 @@ pub(super) async fn run(
     notes: &mut Notes,
 ) -> Run {
     let unbegun = |end, child| Run { end, child: Some(child), _scratch: None, _held: Vec::new() };
-    let (mut inputs, held) = match timeout_at(deadline, patiently(|| gather(bench, task), wishes)).await {
-        Ok(Some(Gathered::Ready(inputs, held))) => (*inputs, held),
-        Ok(Some(Gathered::Gone { makers, error })) => return unbegun(End::Starved { makers, error }, child),
+    let needs_scratch = task.makes_file() || task.saves() || task.asks();
+    let prepare = async || {
+        // On the store's disk as a rule: what is away for a while costs no attempt.
+        let scratch = needs_scratch.then(|| bench.scratch.turn()).transpose()?;
+        Ok((gather(bench, task).await?, scratch))
+    };
+    let (mut inputs, held, scratch) = match timeout_at(deadline, patiently(prepare, wishes)).await {
+        Ok(Some((Gathered::Ready(inputs, held), scratch))) => (*inputs, held, scratch),
+        Ok(Some((Gathered::Gone { makers, error }, _))) => return unbegun(End::Starved { makers, error }, child),
         Ok(None) => return unbegun(End::Ordered, child),
         Err(_) => return unbegun(End::TooLong(job.limit), child),
-    };
-    let needs_scratch = task.makes_file() || task.saves() || task.asks();
-    let scratch = match needs_scratch.then(|| bench.scratch.turn()).transpose() {
-        Ok(scratch) => scratch,
-        Err(error) => {
-            let error = format!("{error:#}");
-            return unbegun(End::Replied(Reply::Failed { fault: Fault::Machine, error }), child);
-        }
     };
     inputs.scratch = scratch.as_ref().map(|it| it.path().as_os_str().to_owned()).unwrap_or_default();
     inputs.attempt = job.number;
